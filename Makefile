@@ -1,18 +1,48 @@
-# Needs python3 and make only; every target makes .venv and installs into it what it needs, once.
-PYTHON ?= python3
+# Needs make and a python3 of 3.11 to 3.13; every target makes .venv and installs into it what it needs, once.
+SHELL := /bin/sh
+GOOD := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(GOOD)' 2>/dev/null && echo $$p && break; done)
+HTR_DATA ?= ../shared/data
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+DEMO := build/demo
+LATIN := runs/latin
+export HTR_DATA
 
-.PHONY: install demo check test bench docs checkpoint fonts constraints
+.PHONY: install demo check test bench docs checkpoint fonts wheel constraints clean
 .DELETE_ON_ERROR:
 
-install: .venv/installed
+install: .venv/all
 
-# Installing again is due when the requirements change, not when the code does: the install is editable.
-.venv/installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
-	touch $@
+# The install is editable: it is due again when the requirements change, not when the code does.
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "htr needs Python 3.11, 3.12 or 3.13 as python3; set PYTHON=... to name one." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
 
-constraints: install
+.venv/core: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/all: .venv/core
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[all]'
+	@touch $@
+
+check: .venv/all
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q tests/test_house.py
+
+test: .venv/all
+	$(BIN)/python -m pytest --durations=15
+
+docs: .venv/all
+	$(BIN)/python -m pytest -q -k "readme or docs or blocks"
+
+wheel: .venv/all
+	$(BIN)/python -m build --wheel
+
+constraints: .venv/all
 	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header pyproject.toml --all-extras -o constraints.txt
+
+clean:
+	rm -rf build dist
