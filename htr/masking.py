@@ -1,0 +1,261 @@
+"""Layers in which padding cannot be seen: whatever stands right of a word, the features over the word are the same.
+
+Every layer takes features with the column mask (batch, width) that Keras carries, or the list [features, mask] with a
+pixel mask (batch, height, width, 1). Features come out as features, carrying their mask; a list comes out as a list
+[features, mask]. Outputs are 0 outside the mask.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from htr.masks import hide, pad_right, pool_mask, spread, stride_mask, take_mask, window_mask
+
+PACKAGE = "htr"
+
+
+def _pair(value, name: str) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(int(size) for size in value)
+    if len(pair) != 2 or min(pair) < 1:
+        raise ValueError(f"{name} is {value!r}, it must be a positive whole number or two (height, width).")
+    return pair
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class PaddingMask(keras.layers.Layer):
+    """images (batch, height, width, channels) -> the same with 0 for padding, carrying a column mask (batch, width).
+
+    A column is padding where each of its pixels equals `value`, which no pixel of an image can have.
+    """
+
+    def __init__(self, value: float = -1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.value = float(value)
+        self.supports_masking = True
+
+    def compute_mask(self, inputs, mask=None):
+        differs = ops.logical_not(ops.isnan(inputs)) if math.isnan(self.value) else ops.not_equal(inputs, self.value)
+        return ops.any(differs, axis=(1, 3))
+
+    def call(self, inputs):
+        return hide(inputs, self.compute_mask(inputs))
+
+    def get_config(self):
+        return {**super().get_config(), "value": self.value}
+
+
+class _MaskedLayer(keras.layers.Layer):
+    """What the layers share: taking [features, mask] or an implicit mask, and handing the new one on the same way."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, inputs, mask=None):
+        _, mask, listed = take_mask(inputs, mask)
+        # a list hands its mask on as an output of its own; Keras then carries nothing
+        return [None, None] if listed else None if mask is None else self._follow(ops.cast(mask, "bool"))
+
+    def _follow(self, mask):
+        return mask
+
+    def _hand_on(self, features, mask, listed: bool):
+        """Hide what lies outside the mask of the output and give that mask back where it came as an input."""
+        if mask is None:
+            return features
+        followed = self._follow(ops.cast(mask, "bool"))
+        features = hide(features, followed)
+        return [features, ops.cast(followed, mask.dtype)] if listed else features
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class MaskedConv2D(_MaskedLayer):
+    """features (batch, height, width, channels) -> (batch, new height, new width, filters), 0 outside the mask.
+
+    "same" puts output j over input j * stride on every width: (kernel - 1) // 2 * dilation zeros go to the left and top
+    and the rest to the right and bottom. Output j counts where input j * stride does. With "valid" an output counts
+    where its whole window does. The sizes are ceil(size / stride), and floor((size - reach - 1) / stride) + 1 with
+    reach = (kernel - 1) * dilation.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size,
+        *,
+        strides=(1, 1),
+        padding: str = "same",
+        dilation_rate=(1, 1),
+        activation=None,
+        use_bias: bool = True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters, self.use_bias, self.padding = int(filters), bool(use_bias), padding
+        self.kernel_size, self.strides = _pair(kernel_size, "kernel_size"), _pair(strides, "strides")
+        self.dilation_rate = _pair(dilation_rate, "dilation_rate")
+        if padding not in ("same", "valid"):
+            raise ValueError(f"padding is {padding!r}, it must be 'same' or 'valid'.")
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ValueError(f"strides {self.strides} and dilation_rate {self.dilation_rate} exclude each other.")
+        self.activation = keras.activations.get(activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+
+    def build(self, input_shape):
+        channels = (input_shape[0] if isinstance(input_shape[0], (list, tuple)) else input_shape)[-1]
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(*self.kernel_size, channels, self.filters),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer=self.bias_initializer)
+
+    def call(self, inputs, mask=None):
+        features, mask, listed = take_mask(inputs, mask)
+        outputs = self._convolve(hide(features, mask))
+        if self.use_bias:
+            outputs = ops.add(outputs, self.bias)
+        return self._hand_on(self.activation(outputs), mask, listed)
+
+    def _convolve(self, features):
+        # a centred stride-1 "same" has one grid for every width; any other is padded here, by amounts that ignore it
+        native = self.padding == "valid" or (self.strides == (1, 1) and all(size % 2 for size in self.kernel_size))
+        if not native:
+            sides = [
+                ((size - 1) // 2 * rate, size // 2 * rate)
+                for size, rate in zip(self.kernel_size, self.dilation_rate, strict=True)
+            ]
+            features = ops.pad(features, [(0, 0), *sides, (0, 0)])
+        return ops.conv(
+            features,
+            self.kernel,
+            strides=self.strides,
+            padding=self.padding if native else "valid",
+            data_format="channels_last",
+            dilation_rate=self.dilation_rate,
+        )
+
+    def _follow(self, mask):
+        if self.padding == "same":
+            return stride_mask(mask, self.strides)
+        return window_mask(mask, self.kernel_size, self.strides, self.dilation_rate)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "dilation_rate": self.dilation_rate,
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+        }
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class MaskedBatchNormalization(_MaskedLayer):
+    """features (batch, ..., channels) -> the same, normalised by mean and variance over what the mask lets through.
+
+    Ioffe and Szegedy, "Batch Normalization", arXiv:1502.03167. Statistics are float32 whatever the dtype policy is; a
+    batch in which nothing counts leaves the moving ones alone. Momentum is 0.9: 0.99 spoils short runs.
+    """
+
+    def __init__(self, *, momentum: float = 0.9, epsilon: float = 1e-3, activation=None, **kwargs):
+        super().__init__(**kwargs)
+        self.momentum, self.epsilon = float(momentum), float(epsilon)
+        self.activation = keras.activations.get(activation)
+
+    def build(self, input_shape):
+        channels = (input_shape[0] if isinstance(input_shape[0], (list, tuple)) else input_shape)[-1]
+
+        def weight(name, initializer, trainable):
+            return self.add_weight(
+                name=name, shape=(channels,), initializer=initializer, trainable=trainable, autocast=False
+            )
+
+        self.gamma, self.beta = weight("gamma", "ones", True), weight("beta", "zeros", True)
+        self.moving_mean = weight("moving_mean", "zeros", False)
+        self.moving_variance = weight("moving_variance", "ones", False)
+
+    def call(self, inputs, training=None, mask=None):
+        features, mask, listed = take_mask(inputs, mask)
+        features = ops.cast(hide(features, mask), "float32")
+        if training and self.trainable:
+            mean, variance = self._statistics(features, mask)
+        else:
+            mean, variance = ops.cast(self.moving_mean, "float32"), ops.cast(self.moving_variance, "float32")
+        scale = self.gamma * ops.rsqrt(variance + self.epsilon)
+        outputs = ops.cast(features * scale + (self.beta - mean * scale), self.compute_dtype)
+        return self._hand_on(self.activation(outputs), mask, listed)
+
+    def _statistics(self, features, mask):
+        """Mean and variance (channels,) over what counts, and the moving ones drawn towards them."""
+        axes = tuple(range(len(features.shape) - 1))
+        places = ops.cast(math.prod(ops.shape(features)[:-1]), "float32")
+        count = places if mask is None else places * ops.mean(ops.cast(spread(mask, len(features.shape)), "float32"))
+        # what does not count is 0 already, so plain sums are the masked ones
+        mean = ops.sum(features, axis=axes) / ops.maximum(count, 1.0)
+        square = ops.sum(ops.square(features), axis=axes) / ops.maximum(count, 1.0)
+        variance = ops.maximum(square - ops.square(mean), 0.0)
+        keep = ops.where(count > 0, self.momentum, 1.0)
+        for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * keep + ops.stop_gradient(now) * (1.0 - keep))
+        return mean, variance
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "activation": keras.activations.serialize(self.activation),
+        }
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class MaskedMaxPooling2D(_MaskedLayer):
+    """features (batch, height, width, channels) -> (batch, ceil(height / s), ceil(width / s), channels), 0 outside.
+
+    The grid starts at the first pixel and padding goes to the right, so the last valid column of an odd width stays and
+    further columns change nothing. An output counts where any pixel of its window does; pixels that do not count never
+    win. `nonnegative=True` says that the features are at least 0 (behind ReLU): hidden zeros then win nothing either,
+    and a pass over memory is saved.
+    """
+
+    def __init__(self, pool_size=(2, 2), *, strides=None, nonnegative: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.pool_size = _pair(pool_size, "pool_size")
+        self.strides = self.pool_size if strides is None else _pair(strides, "strides")
+        self.nonnegative = bool(nonnegative)
+
+    def call(self, inputs, mask=None):
+        features, mask, listed = take_mask(inputs, mask)
+        if mask is not None and not self.nonnegative:
+            features = ops.where(spread(mask, 4), features, -math.inf)
+        elif mask is not None:
+            features = hide(features, mask)
+        # windows of at most 2 need at most one more column, and "same" puts it on the right
+        native = max(self.pool_size) <= 2
+        features = features if native else pad_right(features, self.pool_size, value=-math.inf)
+        pooled = ops.max_pool(
+            features, self.pool_size, self.strides, "same" if native else "valid", data_format="channels_last"
+        )
+        return self._hand_on(pooled, mask, listed)
+
+    def _follow(self, mask):
+        return pool_mask(mask, self.pool_size, self.strides)
+
+    def get_config(self):
+        own = {"pool_size": self.pool_size, "strides": self.strides, "nonnegative": self.nonnegative}
+        return {**super().get_config(), **own}
