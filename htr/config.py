@@ -1,0 +1,116 @@
+"""Floor 0: what a network and a training run are made of; plain frozen dataclasses that survive JSON."""
+
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: masked convolutions, then bidirectional LSTMs over columns.
+
+    blocks: one (filters, stride_height, stride_width, convolutions) a stage. The product of the width strides is the
+    number of input pixels a frame covers. recurrent: the units of each BiLSTM's direction, in order.
+    """
+
+    height: int = 40
+    blocks: tuple[tuple[int, int, int, int], ...] = ((24, 2, 2, 1), (48, 2, 2, 1), (96, 1, 1, 2), (128, 2, 1, 1))
+    columns: int = 192  # features of a column before the recurrent layers
+    recurrent: tuple[int, ...] = (160, 160)
+    dropout: float = 0.2
+    learned_mask: bool = False  # gate the first features with a learned ink mask
+    learned_fill: bool = False  # learn the value of missing pixels (NaN inside the image) and show where they were
+    batch_norm_momentum: float = 0.9
+
+    def __post_init__(self):
+        object.__setattr__(self, "blocks", tuple(tuple(int(n) for n in block) for block in self.blocks))
+        object.__setattr__(self, "recurrent", tuple(int(n) for n in self.recurrent))
+        if not self.blocks or any(len(block) != 4 or min(block) < 1 for block in self.blocks):
+            raise ValueError(
+                f"blocks is {self.blocks}; give one (filters, stride_height, stride_width, convolutions) a stage, all at least 1."
+            )
+        if not self.recurrent or min(self.recurrent) < 1:
+            raise ValueError(f"recurrent is {self.recurrent}; give the units of at least one BiLSTM.")
+        if self.height < 8 or self.height > 256:
+            raise ValueError(f"height is {self.height} px; 8 to 256 are possible.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it is a share from 0 to below 1.")
+
+    @property
+    def stride(self) -> int:
+        """Input pixels a frame covers."""
+        stride = 1
+        for block in self.blocks:
+            stride *= block[2]
+        return stride
+
+    def frames(self, width: int) -> int:
+        """Frames of an image of width px: every stride that starts inside the image counts."""
+        for block in self.blocks:
+            width = -(-width // block[2])
+        return width
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run. Give epochs, or minutes, or both (the first that is reached ends it)."""
+
+    objective: str = "ctc"
+    epochs: int | None = None
+    minutes: float | None = None
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    warmup: float = 0.03  # share of the run
+    weight_decay: float = 1e-2
+    clip_norm: float = 2.0
+    ema: float = 0.998  # momentum of the averaged weights, which are what is validated and kept; 0 turns it off
+    augment: float = 1.0  # strength; 0 turns it off
+    patience: int | None = None  # epochs without a better validation CER before the run stops
+    seed: int = 0
+    mixed_precision: bool = False
+    workers: int = 1
+
+    def __post_init__(self):
+        if self.epochs is None and self.minutes is None:
+            raise ValueError("A run needs an end; give epochs, minutes or both.")
+        for name in ("epochs", "minutes", "batch_size", "learning_rate", "patience"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is {value}; it must be above 0.")
+        for name in ("warmup", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a share from 0 to below 1.")
+        if self.augment < 0:
+            raise ValueError(f"augment is {self.augment}; it is a strength of 0 or more.")
+
+
+PRESETS = {
+    "tiny": ModelConfig(
+        height=32, blocks=((16, 2, 2, 1), (32, 2, 2, 1), (64, 1, 1, 1), (96, 2, 1, 1)), columns=128, recurrent=(128, 128)
+    ),
+    "small": ModelConfig(),
+    "base": ModelConfig(
+        height=48, blocks=((32, 2, 2, 1), (64, 2, 2, 2), (128, 1, 1, 2), (192, 2, 1, 2)), columns=256, recurrent=(256, 256)
+    ),
+}
+
+
+def preset(name: str) -> ModelConfig:
+    """tiny, small or base."""
+    if name not in PRESETS:
+        raise ValueError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+    return PRESETS[name]
+
+
+def to_json(config: ModelConfig | TrainConfig) -> dict:
+    """A config as plain JSON types."""
+    return dataclasses.asdict(config)
+
+
+def from_json(kind, values: dict):
+    """The config of kind that values holds. ValueError names fields that this version does not know."""
+    known = {field.name for field in dataclasses.fields(kind)}
+    if unknown := set(values) - known:
+        raise ValueError(
+            f"{kind.__name__} has no field {', '.join(sorted(unknown))}; it was written by another version of htr: update htr."
+        )
+    return kind(**values)
