@@ -10,7 +10,7 @@ import math
 import keras
 from keras import ops
 
-from htr.masks import hide, pad_right, pool_mask, spread, stride_mask, take_mask, window_mask
+from htr.masks import hide, max_pool, pool_mask, spread, stride_mask, take_mask, window_mask
 
 PACKAGE = "htr"
 
@@ -245,12 +245,7 @@ class MaskedMaxPooling2D(_MaskedLayer):
             features = ops.where(spread(mask, 4), features, -math.inf)
         elif mask is not None:
             features = hide(features, mask)
-        # windows of at most 2 need at most one more column, and "same" puts it on the right
-        native = max(self.pool_size) <= 2
-        features = features if native else pad_right(features, self.pool_size, value=-math.inf)
-        pooled = ops.max_pool(
-            features, self.pool_size, self.strides, "same" if native else "valid", data_format="channels_last"
-        )
+        pooled = max_pool(features, self.pool_size, self.strides)
         return self._hand_on(pooled, mask, listed)
 
     def _follow(self, mask):

@@ -4,6 +4,8 @@ Two kinds of mask occur everywhere: a column mask (batch, width), which Keras ca
 mask (batch, height, width, 1), which is passed beside the image. True (or any number but 0) means "counts".
 """
 
+import math
+
 from keras import ops
 
 
@@ -39,9 +41,8 @@ def take_mask(inputs, mask=None):
 
 def stride_mask(mask, strides):
     """mask (batch, width) or (batch, height, width, 1) -> every stride-th entry: valid where the first pixel was."""
-    if len(mask.shape) == 2:
-        return mask[:, :: strides[1]]
-    return mask[:, :: strides[0], :: strides[1]]
+    # a pool of one pixel is mask[:, ::stride] in the arithmetic of a convolution: JAX proves the two widths equal
+    return mask if max(strides) == 1 else pool_mask(mask, (1, 1), strides)
 
 
 def window_mask(mask, kernel_size, strides, dilation_rate):
@@ -59,21 +60,23 @@ def window_mask(mask, kernel_size, strides, dilation_rate):
 
 
 def pool_mask(mask, pool_size, strides):
-    """mask -> the mask of a pool padded on the right: an output counts where any of its window does."""
+    """mask -> the mask of `max_pool`, boolean: an output counts where any of its window does."""
     values = ops.cast(mask, "float32")
     if len(mask.shape) == 2:
-        pooled = ops.max_pool(pad_right(values[..., None], (pool_size[1],)), pool_size[1], strides[1], "valid")[..., 0]
+        pooled = max_pool(values[:, None, :, None], (1, pool_size[1]), (1, strides[1]))[:, 0, :, 0]
     else:
-        pooled = ops.max_pool(pad_right(values, pool_size), pool_size, strides, "valid")
+        pooled = max_pool(values, pool_size, strides)
     return ops.cast(pooled, "bool")
 
 
-def pad_right(values, pool_size, *, value: float = 0.0):
-    """(batch, *space, channels) -> the same with pool - 1 entries more at the end of each axis of space.
+def max_pool(features, pool_size, strides):
+    """(batch, height, width, channels) -> (batch, ceil(height / s), ceil(width / s), channels).
 
-    A "valid" window of `pool_size` and stride s then gives ceil(size / s) outputs, whose grid starts at the first
-    pixel whatever the size is; "same" would centre it and so move it with the width.
+    The grid starts at the first pixel whatever the size is, what is missing is added on the right and at the bottom,
+    and it never wins. Keras' "same" centres the windows and so moves them with the width, if they are wider than 2.
     """
-    if all(size == 1 for size in pool_size):
-        return values
-    return ops.pad(values, [(0, 0), *((0, size - 1) for size in pool_size), (0, 0)], constant_values=value)
+    native = max(pool_size) <= 2
+    if not native:
+        margins = [(0, 0), *((0, size - 1) for size in pool_size), (0, 0)]
+        features = ops.pad(features, margins, constant_values=-math.inf)
+    return ops.max_pool(features, pool_size, strides, "same" if native else "valid", data_format="channels_last")
