@@ -1,0 +1,165 @@
+"""Floor 4: network, charset and settings kept together: images in, text out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from htr import checkpoint, objectives
+from htr.charset import Charset
+from htr.config import ModelConfig
+from htr.decoding import Reading
+from htr.images import ImageError, Ink, to_ink
+from htr.padding import pad_images
+
+WINDOW = 16  # batches that are looked at together, to put words of like width into one
+
+
+@dataclass(frozen=True)
+class Character:
+    """A character as read; left and right in pixels of the upright source image, None where there is no position."""
+
+    character: str
+    confidence: float
+    left: float | None
+    right: float | None
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """What a word reads as. confidence is the network's probability of the text; frames is how many it looked at."""
+
+    text: str
+    confidence: float
+    characters: list[Character]
+    alternatives: list[tuple[str, float]]
+    frames: int
+
+
+class Transcriber:
+    """A reader: `htr.load()` gives one."""
+
+    def __init__(self, model, charset: Charset, config: ModelConfig, objective: str = "ctc", training: dict | None = None):
+        self.model, self.charset, self.config = model, charset, config
+        self.objective = objectives.get(objective)
+        self.training = training or {}
+        self.name = "reader"
+
+    @classmethod
+    def load(cls, folder) -> "Transcriber":
+        """The reader stored in a folder. CheckpointError says in one sentence what is wrong with it."""
+        model, charset, config, settings = checkpoint.load(folder)
+        reader = cls(model, charset, config, settings["objective"], settings.get("training"))
+        reader.name = str(folder)
+        return reader
+
+    def save(self, folder, *, readme: str | None = None, half: bool = False) -> None:
+        """Write the checkpoint folder: config.json, weights.npz (float16 with half) and README.md."""
+        checkpoint.save(
+            folder,
+            model=self.model,
+            charset=self.charset,
+            config=self.config,
+            objective=self.objective.name,
+            training=self.training,
+            readme=readme or f"# A reader of handwritten words\n\nLoad it with `htr.load({str(folder)!r})`.\n",
+            half=half,
+        )
+
+    def frames_needed(self, text: str) -> int:
+        """The fewest frames in which text can be read; characters outside the alphabet count as one each."""
+        ids = [ord(c) for c in text] if self.charset.missing(text) else self.charset.encode(text)
+        return self.objective.frames_needed(ids)
+
+    def logits(self, images: Sequence, batch_size: int = 64, pad_to: int | None = None) -> list[np.ndarray]:
+        """images -> logits (frames, classes) float32 each, valid frames only; no frames where there is no ink.
+
+        images are paths, bytes, PIL images, arrays or Ink. pad_to is a width in pixels of the network's input height,
+        at least the widest image's; neither it nor the batch has any influence on the result.
+        """
+        inks = [self._ink(image) for image in images]
+        widest = max((ink.pixels.shape[1] for ink in inks), default=0)
+        if pad_to is not None and pad_to < widest:
+            raise ValueError(f"pad_to is {pad_to} px, the widest image has {widest} px; give {widest} or more.")
+        results = [np.zeros((0, self.charset.num_classes), np.float32)] * len(inks)
+        order = sorted((i for i, ink in enumerate(inks) if not ink.blank), key=lambda i: inks[i].pixels.shape[1])
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            batch = pad_images([inks[i].pixels for i in chosen], width=pad_to, multiple=_width_step())
+            logits = keras.ops.convert_to_numpy(self.model.predict_on_batch(batch))
+            for row, i in enumerate(chosen):
+                results[i] = logits[row, : self.config.frames(inks[i].pixels.shape[1])]
+        return results
+
+    def transcribe(self, images, *, batch_size: int = 64):
+        """An image -> Transcription; a list -> a list; a list of lists (the words of lines) -> a list of lists.
+
+        ImageError names the first image that cannot be read; use `stream` to go on past such images.
+        """
+        if not isinstance(images, (list, tuple)):
+            return self.transcribe([images])[0]
+        if images and all(isinstance(line, (list, tuple)) for line in images):
+            flat = iter(self.transcribe([word for line in images for word in line], batch_size=batch_size))
+            return [list(islice(flat, len(line))) for line in images]
+        results = list(self.stream(images, batch_size=batch_size))
+        for result in results:
+            if isinstance(result, ImageError):
+                raise result
+        return results
+
+    def stream(self, images: Iterable, *, batch_size: int = 64) -> Iterator[Transcription | ImageError]:
+        """Any number of images -> one result each, in their order; an image that cannot be read gives its ImageError."""
+        images = iter(images)
+        while window := list(islice(images, batch_size * WINDOW)):
+            results: list = [self._try_ink(image) for image in window]
+            good = [i for i, ink in enumerate(results) if isinstance(ink, Ink)]
+            readings = self.objective.decode(self.logits([results[i] for i in good], batch_size))
+            for i, reading in zip(good, readings, strict=True):
+                results[i] = self._transcription(reading, results[i])
+            yield from results
+
+    def _ink(self, image) -> Ink:
+        return image if isinstance(image, Ink) else to_ink(image, self.config.height)
+
+    def _try_ink(self, image) -> Ink | ImageError:
+        try:
+            return self._ink(image)
+        except ImageError as error:
+            return error
+
+    def _transcription(self, reading: Reading, ink: Ink) -> Transcription:
+        text = self.charset.decode(reading.ids)
+        characters = [
+            Character(character, confidence, *self._place(span, ink))
+            for character, confidence, span in zip(text, reading.confidences, reading.spans, strict=True)
+        ]
+        frames = 0 if ink.blank else self.config.frames(ink.pixels.shape[1])
+        return Transcription(text, reading.confidence, characters, [], frames)
+
+    def _place(self, span: tuple[int, int] | None, ink: Ink) -> tuple[float | None, float | None]:
+        if span is None:
+            return None, None
+        left, right = (min(frame * self.config.stride, ink.pixels.shape[1]) for frame in span)
+        return ink.left + left * ink.scale, ink.left + right * ink.scale
+
+
+def _width_step() -> int:
+    # XLA compiles once a shape: few widths there, no waste elsewhere
+    return 64 if keras.backend.backend() == "jax" else 1
+
+
+def load(checkpoint_name=None) -> Transcriber:
+    """The shipped reader, or the one in a folder."""
+    return Transcriber.load(shipped() if checkpoint_name is None else checkpoint_name)
+
+
+def shipped() -> Path:
+    """The folder of the shipped checkpoint, in a checkout or in an installed wheel."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "checkpoints" / "latin", here.parent / "checkpoints" / "latin"):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError("No checkpoint is shipped with this htr; give the folder of one, such as runs/mine.")
