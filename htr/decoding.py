@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BLANK = 0
-END = 1
+from htr.charset import BLANK, END
+
 CHUNK = 256  # words decoded at once: enough to hide numpy's call costs, few enough to stay in the cache
 
 
