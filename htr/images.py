@@ -1,4 +1,4 @@
-"""Floor 1: the one way from a path, bytes, PIL image or array to ink, for training, evaluation, transcription and export.
+"""Floor 1: the one way from a path, bytes, PIL image or array to ink, in training, evaluation, transcription, export.
 
 Ink is a float32 array (height, width) in 0..1, ink 1 and paper 0, cropped to the writing, the aspect kept. Whatever the
 file's mode, rotation, polarity or paper, the same word gives the same ink.
@@ -15,14 +15,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from htr.ink import crop_box, strengthen, to_strokes, window
+
 PAD = -1.0  # padding to the right of ink; no ink pixel can have this value
 MAX_WIDTH = 4096  # px of ink: a longer line costs memory in every layer, and is no line of handwriting
 MAX_PIXELS = 64_000_000  # px of the file, checked before its pixels are decoded
 WORK_PIXELS = 2_000_000  # px: larger photos are shrunk first, so that the work per image is bounded
-
-_MARGIN = 1.0  # stroke widths of paper kept around the ink
-_LEAST_HEIGHT = 10.0  # stroke widths: a lone hyphen is not blown up to a word's height
-_LEAST_CONTRAST = 0.05  # share of the paper's light; below this it is paper
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -70,22 +68,17 @@ def to_ink(source, height: int) -> Ink:
     """An image as read_image takes it -> Ink of `height` px; raises ImageError."""
     name = _name(source)
     image, (full_width, _) = _read(source, name, height)
-    ink = _normalise(_light(image))
+    ink = to_strokes(_light(image))
     zoom = full_width / image.width
     if ink is None:
         return Ink(np.zeros((height, height), np.float32), 0.0, full_width / height)
-    left, top, right, bottom = _crop(ink)
+    left, top, right, bottom = crop_box(ink)
     width = max(1, round((right - left) * height / (bottom - top)))
     if width > MAX_WIDTH:
         raise _too_wide(name, width, height)
-    crop = _window(ink, left, top, right, bottom)
-    shrinks = bottom - top > height
-    crop = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    crop = np.rint(_strengthen(crop) * 255) / np.float32(255)
-    return Ink(crop, left * zoom, (right - left) * zoom / width)
-
-
-# --- from a source to an upright PIL image
+    method = cv2.INTER_AREA if bottom - top > height else cv2.INTER_LINEAR
+    crop = cv2.resize(window(ink, left, top, right, bottom), (width, height), interpolation=method)
+    return Ink(strengthen(crop) / np.float32(255), left * zoom, (right - left) * zoom / width)
 
 
 def _name(source) -> str:
@@ -167,7 +160,7 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
         raise ImageError(f"An array of shape {array.shape} is no image: (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) is.")
     if array.dtype.kind == "f":
         if not (array.min() >= 0 and array.max() <= 1):
-            raise ImageError(f"{name} holds floats from {array.min()} to {array.max()}: scale them to 0..1 or give uint8.")
+            raise ImageError(f"{name} holds floats from {array.min()} to {array.max()}: scale them to 0..1.")
         array = np.rint(array * 65535.0).astype(np.uint16)
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
@@ -197,140 +190,20 @@ def _reducible(image: Image.Image) -> Image.Image:
     return image.convert("RGBA") if image.mode in ("P", "PA", "1") else image
 
 
-# --- from an upright image to ink at the source's resolution
-
-
 def _light(image: Image.Image) -> np.ndarray:
-    """Any mode -> luminance float32 (h, w) in 0..255, transparent parts over white.
+    """Any mode -> luminance (h, w) in 0..255, uint8 or float32 where the file holds more; transparent parts over white.
 
     Luminance and not the channel of most contrast: a grey copy of a coloured word must give the same ink.
     """
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image).astype(np.float32)
+        values = np.maximum(np.asarray(image).astype(np.float32), 0)
         top = float(values.max())
-        whole = 1.0 if top <= 1 else 2.0 ** np.ceil(np.log2(top + 1)) - 1  # 255, 4095, 65535: the depth that was used
-        return np.maximum(values, 0) * np.float32(255 / max(whole, 255 if top > 1 else 1))
+        whole = 2.0 ** max(8, np.ceil(np.log2(top + 1))) - 1 if top > 1 else 1.0  # 255, 4095, 65535: the depth in use
+        return values * np.float32(255 / whole)
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         colour = image.convert("RGBA")
         white = Image.new("RGBA", colour.size, "white")
         image = Image.alpha_composite(white, colour).convert("RGB")
     if image.mode not in ("1", "L", "RGB"):
         image = image.convert("RGB")  # CMYK and P straight to L would round differently
-    return np.asarray(image.convert("L")).astype(np.float32)
-
-
-def _normalise(light: np.ndarray) -> np.ndarray | None:
-    """luminance (h, w) -> ink (h, w) in 0..1, strokes near 1, paper and its noise 0; None where there is no ink."""
-    step = max(1, min(light.shape) // 32)
-    size = (max(1, light.shape[1] // step), max(1, light.shape[0] // step))
-    small = cv2.resize(light, size, interpolation=cv2.INTER_AREA)
-    if _light_on_dark(small):
-        light, small = 255 - light, 255 - small
-    ink = 1 - light / cv2.resize(_background(small), light.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    counts = np.bincount(np.clip((ink.ravel() + 0.25) * 800, 0, 999).astype(np.intp), minlength=1000)
-    values = (np.arange(1000) + 0.5) / 800 - 0.25
-    share = np.cumsum(counts) / ink.size
-    paper, dim = values[np.searchsorted(share, 0.5)], values[np.searchsorted(share, 0.16)]
-    noise = max(paper - dim, 0.004)  # from the bright side of the median, where no ink is
-    cut = _otsu(counts, values)
-    inked = np.cumsum(np.where(values > cut, counts, 0))
-    strength = values[np.searchsorted(inked, 0.7 * inked[-1])]
-    if strength - paper < max(_LEAST_CONTRAST, 6 * noise):
-        return None
-    floor = min(paper + 3 * noise, paper + 0.3 * (strength - paper))
-    return np.clip((ink - floor) / (strength - floor), 0, 1).astype(np.float32)
-
-
-def _light_on_dark(small: np.ndarray) -> bool:
-    """Strokes are the thin minority: the light is skewed towards them, and the border is mostly paper."""
-    side = max(3, min(small.shape) | 1)
-    local = small - cv2.blur(small, (side, side))
-    spread = float(small.std()) + 1e-3
-    skew = float((local**3).mean()) / (float((local**2).mean()) ** 1.5 + 1e-3)
-    edge = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
-    return float(np.median(edge) - small.mean()) / spread - skew < 0
-
-
-def _background(small: np.ndarray) -> np.ndarray:
-    """small light -> the paper's light: a closing wider than any stroke, smoothed."""
-    side = max(3, (min(small.shape) // 2) | 1)
-    paper = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
-    return np.maximum(cv2.blur(paper, (side, side)), 1)
-
-
-def _otsu(counts: np.ndarray, values: np.ndarray) -> float:
-    """Histogram -> the value that parts it best in two (Otsu 1979)."""
-    below = np.cumsum(counts)
-    total = np.cumsum(counts * values)
-    above = below[-1] - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (total / below - (total[-1] - total) / above) ** 2
-    return float(values[np.nanargmax(np.where((below > 0) & (above > 0), between, -1.0))])
-
-
-def _strengthen(crop: np.ndarray) -> np.ndarray:
-    """Thin strokes pale when an image shrinks: scale ink so that strokes are near 1 again."""
-    inked = crop[crop > 0.25]
-    if inked.size < 4:
-        return crop
-    strength = float(np.partition(inked, int(0.7 * inked.size))[int(0.7 * inked.size)])
-    return np.clip(crop / max(strength, 0.3), 0, 1)
-
-
-# --- the crop
-
-
-def _crop(ink: np.ndarray) -> tuple[int, int, int, int]:
-    """ink (h, w) -> left, top, right, bottom of the crop; top and bottom may lie outside of the image."""
-    height, width = ink.shape
-    mask = (ink > 0.35).astype(np.uint8)
-    stroke = _stroke_width(mask)
-    left, top, right, bottom = _ink_box(mask, stroke)
-    margin = max(1, round(_MARGIN * stroke))
-    left, right = max(0, left - margin), min(width, right + margin)
-    top, bottom = top - margin, bottom + margin
-    missing = round(_LEAST_HEIGHT * stroke) - (bottom - top)
-    if missing > 0:
-        top -= missing // 2
-        bottom = top + round(_LEAST_HEIGHT * stroke)
-        if bottom - top <= height:  # a comma stays low and an apostrophe high where the image has the rows
-            top = min(max(top, 0), height - (bottom - top))
-            bottom = top + round(_LEAST_HEIGHT * stroke)
-    return left, top, right, bottom
-
-
-def _stroke_width(mask: np.ndarray) -> float:
-    """Area by half the perimeter; the perimeter is pi / 4 of the steps between ink and paper along rows and columns."""
-    steps = np.count_nonzero(mask[:, 1:] != mask[:, :-1]) + np.count_nonzero(mask[1:] != mask[:-1])
-    return max(1.0, 2 * np.count_nonzero(mask) / (np.pi / 4 * max(steps, 1)))
-
-
-def _ink_box(mask: np.ndarray, stroke: float) -> tuple[int, int, int, int]:
-    """mask (h, w) -> left, top, right, bottom of the writing; specks and rests of rules do not count."""
-    height, width = mask.shape
-    x, y, w, h, area = cv2.connectedComponentsWithStats(mask, connectivity=8)[2][1:].T
-    near = max(2, round(0.03 * height))
-    touches = (x < near) | (y < near) | (x + w > width - near) | (y + h > height - near)
-    flat = (w >= 8 * stroke) & (area <= 1.6 * stroke * w) & (h <= np.maximum(2.5 * stroke, 0.08 * w))
-    upright = (h >= 8 * stroke) & (area <= 1.6 * stroke * h) & (w <= np.maximum(2.5 * stroke, 0.08 * h))
-    rule = touches & (flat | (upright & ((x < near) | (x + w > width - near))))
-    if rule.all():
-        rule[:] = False
-    core = ~rule & (area >= 2.5 * stroke**2)
-    if not core.any():
-        core = ~rule & (area == area[~rule].max())
-    left, top, right, bottom = x[core].min(), y[core].min(), (x + w)[core].max(), (y + h)[core].max()
-    tall = bottom - top
-    across = np.maximum(np.maximum(left - (x + w), x - right), 0)
-    along = np.maximum(np.maximum(top - (y + h), y - bottom), 0)
-    reach = np.where(area >= 0.4 * stroke**2, 1.0, 0.2)
-    keep = core | (~rule & (across <= reach * tall) & (along <= 0.4 * reach * tall))
-    return int(x[keep].min()), int(y[keep].min()), int((x + w)[keep].max()), int((y + h)[keep].max())
-
-
-def _window(ink: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
-    """The crop with paper where it reaches above or below the image."""
-    height = ink.shape[0]
-    crop = ink[max(top, 0) : min(bottom, height), left:right]
-    above, below = max(-top, 0), max(bottom - height, 0)
-    return cv2.copyMakeBorder(crop, above, below, 0, 0, cv2.BORDER_CONSTANT, value=0)
+    return np.asarray(image.convert("L"))

@@ -1,0 +1,140 @@
+"""Floor 0: luminance -> ink, and the box of the writing in it. Arrays only: who reads files is images.py.
+
+Ink is uint8 here, 255 at strokes and 0 on paper: tables of 256 entries do most of the work.
+"""
+
+import cv2
+import numpy as np
+
+_UNIT = 200  # grey level of paper after the division by its light: paper brighter than estimated still fits below 256
+_LEAST_CONTRAST = 0.05 * _UNIT  # strokes that take less of the paper's light than this are paper
+_MARGIN = 1.0  # stroke widths of paper kept around the ink
+_LEAST_HEIGHT = 10.0  # stroke widths: a lone hyphen is not blown up to a word's height
+_LEVELS = np.arange(256)
+
+
+def to_strokes(light: np.ndarray) -> np.ndarray | None:
+    """luminance (h, w) uint8 or float32 in 0..255 -> ink (h, w) uint8, paper's noise 0; None where there is no ink.
+
+    Uneven paper is divided out, polarity found, the contrast set so that faint pencil and marker both land near 255.
+    """
+    step = max(1, min(light.shape) // 24)
+    size = (max(1, light.shape[1] // step), max(1, light.shape[0] // step))
+    light = light.astype(np.float32)
+    small = cv2.resize(light, size, interpolation=cv2.INTER_AREA)
+    if _light_on_dark(small):
+        light, small = 255 - light, 255 - small
+    paper = cv2.resize(_background(small), light.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    levels = cv2.divide(light, paper, scale=_UNIT, dtype=cv2.CV_8U)
+    curve = _curve(_histogram(levels))
+    return None if curve is None else cv2.LUT(levels, curve)
+
+
+def _light_on_dark(small: np.ndarray) -> bool:
+    """Strokes are the thin minority: the light is skewed towards them, and the border is mostly paper."""
+    side = max(3, min(small.shape) | 1)  # shadows are wider than this
+    local = (small - cv2.blur(small, (side, side))).ravel()
+    squares = local * local
+    skew = float(squares @ local) / local.size / (float(squares.sum() / local.size) ** 1.5 + 1e-3)
+    edge = np.sort(np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]]))[small.shape[0] + small.shape[1]]
+    mean, spread = cv2.meanStdDev(small)
+    return float(edge - mean[0, 0]) / (float(spread[0, 0]) + 1e-3) - skew < 0
+
+
+def _background(small: np.ndarray) -> np.ndarray:
+    """small light -> the paper's light: a closing wider than any stroke, smoothed."""
+    side = max(3, (min(small.shape) // 2) | 1)
+    paper = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
+    return np.maximum(cv2.blur(paper, (side, side)), 1)
+
+
+def _histogram(image: np.ndarray) -> np.ndarray:
+    return cv2.calcHist([image], [0], None, [256], [0, 256]).ravel()
+
+
+def _curve(counts: np.ndarray) -> np.ndarray | None:
+    """Histogram of grey levels, paper near _UNIT -> table of ink per level, or None for paper without ink."""
+    below = np.cumsum(counts)
+    total = below[-1]
+    paper, bright = np.searchsorted(below, [0.5 * total, 0.84 * total])
+    noise = max(bright - paper, 1)  # on the bright side of the median, where no ink is
+    inked = below[_otsu(counts, below)]
+    stroke = np.searchsorted(below, 0.25 * inked)
+    if paper - stroke < max(_LEAST_CONTRAST, 6 * noise):
+        return None
+    floor = paper - min(3 * noise, 0.3 * (paper - stroke))
+    return np.clip(np.rint((floor - _LEVELS) * (255 / (floor - stroke))), 0, 255).astype(np.uint8)
+
+
+def _otsu(counts: np.ndarray, below: np.ndarray) -> int:
+    """Histogram and its running sum -> the level that ends the dark part (Otsu 1979)."""
+    moment = np.cumsum(counts * _LEVELS)
+    split = below * moment[-1] - moment * below[-1]
+    return int(np.argmax(split * split / np.maximum(below * (below[-1] - below), 1)))
+
+
+def strengthen(ink: np.ndarray) -> np.ndarray:
+    """Thin strokes pale when an image shrinks: scale ink (h, w) uint8 so that strokes are near 255 again."""
+    counts = _histogram(ink)
+    counts[:64] = 0
+    if counts.sum() < 4:
+        return ink
+    below = np.cumsum(counts)
+    stroke = max(int(np.searchsorted(below, 0.75 * below[-1])), 80)
+    return cv2.LUT(ink, np.minimum(np.rint(_LEVELS * (255 / stroke)), 255).astype(np.uint8))
+
+
+def crop_box(ink: np.ndarray) -> tuple[int, int, int, int]:
+    """ink (h, w) -> left, top, right, bottom of the crop; top and bottom may lie outside of the image."""
+    height, width = ink.shape
+    mask = cv2.threshold(ink, 90, 1, cv2.THRESH_BINARY)[1]
+    stroke = _stroke_width(mask)
+    left, top, right, bottom = _ink_box(mask, stroke)
+    margin = max(1, round(_MARGIN * stroke))
+    left, right = max(0, left - margin), min(width, right + margin)
+    top, bottom = top - margin, bottom + margin
+    missing = round(_LEAST_HEIGHT * stroke) - (bottom - top)
+    if missing > 0:
+        top -= missing // 2
+        bottom = top + round(_LEAST_HEIGHT * stroke)
+        if bottom - top <= height:  # a comma stays low and an apostrophe high where the image has the rows
+            top = min(max(top, 0), height - (bottom - top))
+            bottom = top + round(_LEAST_HEIGHT * stroke)
+    return left, top, right, bottom
+
+
+def _stroke_width(mask: np.ndarray) -> float:
+    """Area by half the perimeter; the perimeter is pi / 4 of the steps between ink and paper along rows and columns."""
+    steps = cv2.countNonZero(mask[:, 1:] ^ mask[:, :-1]) + cv2.countNonZero(mask[1:] ^ mask[:-1])
+    return max(1.0, 2 * cv2.countNonZero(mask) / (np.pi / 4 * max(steps, 1)))
+
+
+def _ink_box(mask: np.ndarray, stroke: float) -> tuple[int, int, int, int]:
+    """mask (h, w) -> left, top, right, bottom of the writing; specks and rests of rules do not count."""
+    height, width = mask.shape
+    x, y, w, h, area = cv2.connectedComponentsWithStats(mask, connectivity=8)[2][1:].T
+    near = max(2, round(0.03 * height))
+    touches = (x < near) | (y < near) | (x + w > width - near) | (y + h > height - near)
+    flat = (w >= 8 * stroke) & (area <= 1.6 * stroke * w) & (h <= np.maximum(2.5 * stroke, 0.08 * w))
+    upright = (h >= 8 * stroke) & (area <= 1.6 * stroke * h) & (w <= np.maximum(2.5 * stroke, 0.08 * h))
+    rule = touches & (flat | (upright & ((x < near) | (x + w > width - near))))
+    if rule.all():
+        rule[:] = False
+    core = ~rule & (area >= 2.5 * stroke**2)
+    if not core.any():
+        core = ~rule & (area == area[~rule].max())
+    left, top, right, bottom = x[core].min(), y[core].min(), (x + w)[core].max(), (y + h)[core].max()
+    tall = bottom - top
+    across = np.maximum(np.maximum(left - (x + w), x - right), 0)
+    along = np.maximum(np.maximum(top - (y + h), y - bottom), 0)
+    reach = np.where(area >= 0.4 * stroke**2, 1.0, 0.2)
+    keep = core | (~rule & (across <= reach * tall) & (along <= 0.4 * reach * tall))
+    return int(x[keep].min()), int(y[keep].min()), int((x + w)[keep].max()), int((y + h)[keep].max())
+
+
+def window(ink: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    """The crop with paper where it reaches above or below the image."""
+    height = ink.shape[0]
+    crop = ink[max(top, 0) : min(bottom, height), left:right]
+    above, below = max(-top, 0), max(bottom - height, 0)
+    return cv2.copyMakeBorder(crop, above, below, 0, 0, cv2.BORDER_CONSTANT, value=0)
