@@ -1,0 +1,196 @@
+"""Floor 1: pen strokes of letters. Each glyph is a few polylines in units of the x-height (y down, baseline 0).
+
+Hershey's fonts (PyPI Hershey-Fonts) hold ASCII only; letters with accents, ligatures and a few signs are composed here
+from the base letter's strokes and strokes of our own, so that no glyph is ever a stand-in for another.
+"""
+
+import functools
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+
+STEP = 0.09  # distance between neighbouring points, in x-heights
+
+# Fonts of the package that look like a pen's work; gothic, greek, music and maps are left out, so is `cursive`, whose letters are `scripts`'.
+HERSHEY = {"futural": "print", "futuram": "print", "rowmans": "print", "rowmand": "print", "timesr": "print",
+           "timesi": "print", "scripts": "script", "scriptc": "script"}
+
+# Combining marks as strokes around (0, 0), the middle of the mark: x-heights, y down.
+MARKS = {
+    "\u0300": [[(-0.25, -0.14), (0.2, 0.12)]],
+    "\u0301": [[(0.25, -0.16), (-0.2, 0.12)]],
+    "\u0302": [[(-0.32, 0.14), (0.0, -0.16), (0.32, 0.14)]],
+    "\u0303": [[(-0.36, 0.1), (-0.15, -0.1), (0.12, 0.08), (0.36, -0.12)]],
+    "\u0308": [[(-0.24, -0.04), (-0.22, 0.04)], [(0.24, -0.04), (0.26, 0.04)]],
+    "\u030a": [[(0.0, -0.2), (-0.17, -0.1), (-0.17, 0.08), (0.0, 0.17), (0.17, 0.08), (0.17, -0.1), (0.0, -0.2)]],
+    "\u030c": [[(-0.3, -0.14), (0.0, 0.14), (0.3, -0.14)]],
+    "\u0327": [[(0.02, -0.06), (-0.04, 0.12), (0.16, 0.2), (0.12, 0.42), (-0.14, 0.44)]],
+}
+BELOW = {"\u0327"}
+
+# Signs that Hershey lacks, as strokes of our own (left bottom at 0, 0; y down).
+SIGNS = {
+    "ß": [[(0.05, 0.45), (0.1, -0.3), (0.1, -1.1), (0.35, -1.5), (0.68, -1.35), (0.7, -1.05), (0.38, -0.82), (0.75, -0.62),
+           (0.86, -0.28), (0.68, -0.02), (0.36, -0.04)]],
+    "«": [[(0.35, -0.85), (0.05, -0.5), (0.35, -0.15)], [(0.75, -0.85), (0.45, -0.5), (0.75, -0.15)]],
+    "»": [[(0.05, -0.85), (0.35, -0.5), (0.05, -0.15)], [(0.45, -0.85), (0.75, -0.5), (0.45, -0.15)]],
+    "€": [[(1.05, -1.25), (0.7, -1.45), (0.3, -1.1), (0.2, -0.7), (0.3, -0.25), (0.7, 0.02), (1.08, -0.18)],
+          [(0.0, -0.88), (0.85, -0.9)], [(0.0, -0.58), (0.8, -0.6)]],
+    "°": [[(0.2, -1.5), (0.05, -1.4), (0.05, -1.2), (0.2, -1.1), (0.36, -1.2), (0.36, -1.4), (0.2, -1.5)]],
+    "£": [[(0.95, -1.2), (0.7, -1.45), (0.4, -1.25), (0.42, -0.7), (0.3, -0.1), (0.1, 0.0), (0.4, -0.1), (0.7, 0.02), (1.0, -0.1)],
+          [(0.1, -0.7), (0.75, -0.72)]],
+    "§": [[(0.65, -1.35), (0.35, -1.5), (0.1, -1.25), (0.6, -0.85), (0.65, -0.6), (0.35, -0.5)],
+          [(0.35, -1.02), (0.08, -0.85), (0.15, -0.6), (0.62, -0.25), (0.6, 0.05), (0.3, 0.15), (0.05, 0.0)]],
+    "_": [[(0.0, 0.14), (1.0, 0.14)]],
+}
+
+
+@dataclass(frozen=True)
+class Glyph:
+    """Strokes [(points, 2)] in x-heights, left edge at x = 0; `joins` says where a pen comes in and goes out."""
+
+    strokes: tuple
+    width: float
+    entry: tuple  # (stroke, point) where a connecting stroke arrives
+    exit: tuple  # (stroke, point) where one leaves
+
+
+@dataclass(frozen=True)
+class StrokeFont:
+    """A name, the manner (print or script) and for each character one or more glyphs."""
+
+    name: str
+    manner: str
+    glyphs: dict
+
+    def missing(self, text):
+        """The characters of text, sorted, that this font cannot write."""
+        return "".join(sorted({c for c in text if c != " " and c not in self.glyphs}))
+
+    def draw(self, text, rng, hand=None):
+        """text -> ink (height, width) float32 in 0..1, in the hand given or in a new one."""
+        from htr import hand as hands
+
+        return hands.write(self, text, rng, hand or hands.new_hand(rng, self.manner))
+
+
+def resample(points, step=STEP):
+    """Polyline (n, 2) -> points (m, 2) at equal distances along a smooth curve through it; corners stay."""
+    points = np.asarray(points, np.float32)
+    curve = _round_corners(points)
+    length = np.hypot(*np.diff(curve, axis=0).T)
+    along = np.concatenate([[0], np.cumsum(length)])
+    count = max(2, round(float(along[-1]) / step) + 1)
+    at = np.linspace(0, along[-1], count)
+    return np.stack([np.interp(at, along, curve[:, 0]), np.interp(at, along, curve[:, 1])], 1).astype(np.float32)
+
+
+def _round_corners(points, turns=6):
+    """Catmull-Rom through the points; a turn of more than 75 degrees stays a corner (its tangents are dropped)."""
+    if len(points) < 3:
+        return points
+    before, after = points[1:-1] - points[:-2], points[2:] - points[1:-1]
+    norms = np.hypot(*before.T) * np.hypot(*after.T) + 1e-9
+    tangent = (points[2:] - points[:-2]) / 2
+    tangent[(before * after).sum(1) / norms < 0.26] = 0
+    # A long straight run beside a short one would overshoot: no tangent longer than the shorter neighbour.
+    limit = np.minimum(np.hypot(*before.T), np.hypot(*after.T)) / (np.hypot(*tangent.T) + 1e-9)
+    tangent *= np.minimum(1, limit)[:, None]
+    tangent = np.concatenate([[points[1] - points[0]], tangent, [points[-1] - points[-2]]])
+    t = np.linspace(0, 1, turns, endpoint=False)[None, :, None]
+    p, q, m, n = points[:-1, None], points[1:, None], tangent[:-1, None], tangent[1:, None]
+    curve = (2 * t**3 - 3 * t**2 + 1) * p + (t**3 - 2 * t**2 + t) * m + (3 * t**2 - 2 * t**3) * q + (t**3 - t**2) * n
+    return np.concatenate([curve.reshape(-1, 2), points[-1:]])
+
+
+def make_glyph(polylines):
+    """Polylines in x-heights (y down, baseline 0) -> Glyph with its left edge at 0 and its joins."""
+    strokes = [resample(line) for line in polylines]
+    left = min(s[:, 0].min() for s in strokes)
+    strokes = [s - np.float32([left, 0]) for s in strokes]
+    width = float(max(s[:, 0].max() for s in strokes))
+    # Dots and accents float above the x-height: no pen arrives or leaves there.
+    body = [i for i, s in enumerate(strokes) if s[:, 1].max() > -0.8 and len(s) > 4] or [0]
+    return Glyph(tuple(strokes), width, _entry(strokes, body, width), _exit(strokes, body))
+
+
+def _entry(strokes, body, width):
+    first = strokes[body[0]]
+    if first[0, 0] < 0.4 * width and first[0, 1] > -1.3:
+        return body[0], 0
+    stroke, point = min(((i, j) for i in body for j in range(len(strokes[i])) if strokes[i][j, 1] > -1.3),
+                        key=lambda k: strokes[k[0]][k[1], 0] + 0.1 * abs(strokes[k[0]][k[1], 1] + 0.6), default=(body[0], 0))
+    return stroke, point
+
+
+def _exit(strokes, body):
+    ends = [(i, j) for i in body for j in (0, len(strokes[i]) - 1)]
+    return max(ends, key=lambda k: strokes[k[0]][k[1], 0] - 0.6 * abs(strokes[k[0]][k[1], 1]))
+
+
+def _accented(base, marks):
+    """Base glyph and combining marks -> Glyph, or None where a mark has no strokes of ours."""
+    if any(m not in MARKS for m in marks):
+        return None
+    strokes = list(base.strokes)
+    if any(m not in BELOW for m in marks) and len(strokes) > 1:
+        strokes = [s for s in strokes if s[:, 1].max() > -1.05] or strokes  # an i under an accent loses its dot
+    top = min(s[:, 1].min() for s in strokes)
+    low = [s for s in strokes if s[:, 1].min() <= top + 0.2]
+    middle = np.mean([(s[:, 0].min() + s[:, 0].max()) / 2 for s in low])
+    for mark in marks:
+        at = (base.width / 2, 0.06) if mark in BELOW else (middle, top - 0.33)
+        strokes += [np.float32(line) * np.float32(1.0) + np.float32(at) for line in MARKS[mark]]
+        top -= 0.35 if mark not in BELOW else 0
+    return make_glyph(strokes)
+
+
+def _ligature(first, second):
+    """Two glyphs drawn into one another (oe, ae)."""
+    shift = np.float32([first.width * 0.8, 0])
+    return make_glyph([*first.strokes, *[s + shift for s in second.strokes]])
+
+
+def complete(glyphs):
+    """Adds to a dict of character -> glyphs every letter that its own strokes can compose; returns a new dict."""
+    glyphs = dict(glyphs)
+    for sign, lines in SIGNS.items():
+        glyphs.setdefault(sign, (make_glyph(lines),))
+    for both, (a, b) in {"œ": "oe", "æ": "ae", "Œ": "OE", "Æ": "AE"}.items():
+        if both not in glyphs and a in glyphs and b in glyphs:
+            glyphs[both] = tuple(_ligature(x, y) for x in glyphs[a] for y in glyphs[b])
+    for character in ACCENTED:
+        base, *marks = unicodedata.normalize("NFD", character)
+        if character not in glyphs and base in glyphs:
+            glyphs[character] = tuple(g for g in (_accented(b, marks) for b in glyphs[base]) if g)
+    return {c: g for c, g in glyphs.items() if g}
+
+
+# Letters with marks above or below, of Latin-1 and Latin Extended-A, that MARKS can write.
+ACCENTED = "".join(c for c in map(chr, range(0xC0, 0x180))
+                   if len(d := unicodedata.normalize("NFD", c)) == 2 and d[0].isascii() and d[1] in MARKS)
+
+
+@functools.cache
+def hershey_fonts():
+    """-> dict of name -> StrokeFont from the package Hershey-Fonts (public domain strokes)."""
+    from HersheyFonts import HersheyFonts
+
+    source, fonts = HersheyFonts(), {}
+    for name, manner in HERSHEY.items():
+        source.load_default_font(name)
+        fonts[name] = StrokeFont(name, manner, complete(_read(source.all_glyphs)))
+    return fonts
+
+
+def _read(table):
+    """Hershey's glyph table -> character -> (Glyph,), scaled so that the x-height is 1 and the baseline 0."""
+    heights = [min(y for s in table["x"].strokes for _, y in s), max(y for s in table["x"].strokes for _, y in s)]
+    size = heights[1] - heights[0]
+    glyphs = {}
+    for character, glyph in table.items():
+        lines = [(np.float32(list(s)) - np.float32([0, heights[1]])) / size for s in glyph.strokes if len(s) > 1]
+        if lines and len(character) == 1 and " " < character < "\x7f":
+            glyphs[character] = (make_glyph(lines),)
+    return glyphs
