@@ -14,6 +14,8 @@ import numpy as np
 from htr.warp import Warp, outline
 
 TURN = 2 * math.pi
+MASKED = 95  # grey value of a resampled boolean mask above which it is set: thin strokes survive shrinking
+FAINT = 100.0  # grey value of the ink under which no op makes it paler
 _KERNELS = [
     cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)),
     np.ones((2, 2), np.uint8),
@@ -82,6 +84,11 @@ def _baseline(warp: Warp, rng: np.random.Generator, strength: float) -> None:
 # Looks: uint8 (height, width) -> the same shape.
 
 
+def _level(pixels: np.ndarray) -> float:
+    """Grey value of the ink: the mean over pixels, weighted by themselves, at least 1."""
+    return max(cv2.norm(pixels) ** 2 / max(cv2.sumElems(pixels)[0], 1.0), 1.0)
+
+
 def _stroke(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
     """Thinner or thicker by a fraction of a pixel, within 0.55 to 1.9 times the mass: no gaps, no filled loops."""
     kernel = _KERNELS[rng.integers(len(_KERNELS))]
@@ -94,41 +101,41 @@ def _stroke(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np
 
 
 def _fade(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Pen pressure that comes and goes along the word, down to 0.4 of the ink."""
+    """Pen pressure that comes and goes along the word, down to 0.4 of the ink; faint ink fades less."""
     count = 2 + int(pixels.shape[1] / pixels.shape[0] * 1.5)
-    depth = min(0.6 * strength, 0.7) * rng.random()
+    depth = min(0.6 * strength, 0.7, max(0.0, 1 - FAINT / _level(pixels))) * rng.random()
     field_ = ((1 - depth * rng.random((2, count))) * 255).astype(np.uint8)
     field_ = cv2.resize(field_, pixels.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return cv2.multiply(pixels, field_, scale=1 / 255)
 
 
 def _contrast(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Gain 0.5..1 and gamma 0.6..1.6, in one table."""
-    gain = 1 - min(0.5 * strength, 0.65) * rng.random() ** 2
+    """Gain 0.4..1 and gamma 0.6..1.6 in one table; faint ink keeps its level."""
+    gain = 1 - min(0.6 * strength, 0.7, max(0.0, 1 - FAINT / _level(pixels))) * rng.random()
     gamma = math.exp(_between(rng, -0.5, 0.5) * min(strength, 1.5))
     return cv2.LUT(pixels, (gain * 255 * (np.arange(256) / 255) ** gamma + 0.5).astype(np.uint8))
 
 
 def _noise(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Grain of the paper: fine or coarse, up to 0.15 of full ink."""
+    """Grain of the paper: fine or coarse, up to 0.2 of the ink."""
     coarse = 1 + int(rng.random() < 0.5)
     height, width = -(-pixels.shape[0] // coarse), -(-pixels.shape[1] // coarse)
     grain = np.frombuffer(rng.bytes(height * width), np.uint8).reshape(height, width)
     if coarse > 1:
         grain = cv2.resize(grain, pixels.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    size = min(0.15 * strength, 0.3) * rng.random()
+    size = min(0.2 * strength, 0.3) * rng.random() * _level(pixels) / 255
     return cv2.addWeighted(pixels, 1.0, grain, 2 * size, -255 * size)
 
 
 def _blur(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    sigma = _between(rng, 0.3, 0.3 + 0.7 * min(strength, 1.5)) * pixels.shape[0] / 48
+    sigma = _between(rng, 0.3, 0.3 + 0.6 * min(strength, 1.5)) * pixels.shape[0] / 48
     return cv2.GaussianBlur(pixels, (0, 0), sigma, sigmaY=sigma * _between(rng, 0.5, 1.0))
 
 
 def _resample(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Down and up again, as a scan of low resolution: to 0.5 of the pixels a side at the least."""
+    """Down and up again, as a scan of low resolution: to 0.6 of the pixels a side at the least."""
     height, width = pixels.shape
-    factor = 1 - min(0.5 * strength, 0.6) * rng.random()
+    factor = 1 - min(0.4 * strength, 0.55) * rng.random()
     small = (max(1, round(width * factor)), max(1, round(height * factor)))
     return cv2.resize(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), (width, height))
 
@@ -217,17 +224,15 @@ def augment(ink: np.ndarray, rng: np.random.Generator, *, strength: float = 1.0,
         chosen = [row for row, draw in zip(_TABLE, draws, strict=True) if draw < row[1] * chance]
     else:
         chosen = [row for row in _TABLE if row[0] in ops]
-    pixels, marks = _to_bytes(ink), None if mask is None else _to_bytes(mask)
-    warp = Warp(*pixels.shape)
-    warping = [op(warp, rng, strength) for _, _, op, geometric in chosen if geometric]
-    if warping or warp.width < min_width:
-        maps = warp.maps(outline(pixels if marks is None else marks), min_width=min_width)
-        pixels = cv2.remap(pixels, *maps, cv2.INTER_LINEAR)
-        marks = None if marks is None else cv2.remap(marks, *maps, cv2.INTER_LINEAR)
+    layers = [_to_bytes(ink)] if mask is None else [_to_bytes(ink), _to_bytes(mask)]
+    warp = Warp(*ink.shape)
+    moved = [op(warp, rng, strength) for _, _, op, geometric in chosen if geometric]
+    if moved or warp.width < min_width:
+        layers = warp.sample(layers, outline(layers[-1]), min_width=min_width)  # a mask knows best where the ink is
     for _, _, op, geometric in chosen:
         if not geometric:
-            pixels = op(pixels, rng, strength)
-    return _like(pixels, ink) if mask is None else (_like(pixels, ink), _like(marks, mask))
+            layers[0] = op(layers[0], rng, strength)
+    return _like(layers[0], ink) if mask is None else (_like(layers[0], ink), _like(layers[1], mask))
 
 
 def _check(ink: np.ndarray, mask: np.ndarray | None, strength: float, ops: Collection[str] | None) -> None:
@@ -252,7 +257,7 @@ def _to_bytes(array: np.ndarray) -> np.ndarray:
 def _like(pixels: np.ndarray, example: np.ndarray) -> np.ndarray:
     if example.dtype == np.uint8:
         return pixels
-    return pixels > 127 if example.dtype == bool else (pixels / np.float32(255)).astype(example.dtype)
+    return pixels > MASKED if example.dtype == bool else (pixels / np.float32(255)).astype(example.dtype)
 
 
 OPS: dict[str, Callable] = {name: partial(augment, ops=(name,)) for name in GEOMETRY | LOOKS}

@@ -48,11 +48,11 @@ class Warp:
         a, b, c, d = self.matrix()
         along, down = np.array([[a, b], [c, d]], np.float32) @ points
         low_x, high_x = float(along.min()) - 2, float(along.max()) + 2  # the outline knows x to 2 px
-        low_y, high_y = float(down.min()) - 1, float(down.max()) + 1
-        squeeze = min(1.0, (self.height - 1) / (high_y - low_y))
+        low_y, high_y = float(down.min()) - 0.25, float(down.max()) + 0.25
+        squeeze = min(1.0, (self.height - 0.5) / (high_y - low_y))
         narrow = math.sqrt(squeeze)  # a part of the squeeze goes sideways too: letters keep more of their shape
-        spare = self.height - 1 - (high_y - low_y) * squeeze
-        top = min(max(float(outline[1].min()) - 1 + self.shift, 0.0), spare)
+        lowest = self.height - 0.75 - (high_y - low_y) * squeeze
+        top = min(max(float(outline[1].min()) + self.shift, -0.25), lowest)
         left = max(float(outline[0].min()) - 2, 0.0) * a * narrow + self.left
         right = max(self.width - 3 - float(outline[0].max()), 0.0) * a * narrow + self.right
         needed = (high_x - low_x) * narrow + left + right + 1
@@ -60,9 +60,9 @@ class Warp:
         origin = left + (width - needed) / 2 - low_x * narrow, top - low_y * squeeze
         return (a * narrow, b * narrow, c * squeeze, d * squeeze), origin, width
 
-    def maps(self, outline: np.ndarray, *, min_width: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Outline (2, n) of the ink -> source x and source y, each (height, width) float32, of every canvas pixel."""
-        (a, b, c, d), origin, width = self.fit(outline, min_width=min_width)
+    def maps(self, matrix: tuple[float, ...], origin: tuple[float, float], width: int) -> tuple[np.ndarray, np.ndarray]:
+        """What `fit` gave -> source x and source y, each (height, width) float32, of every canvas pixel."""
+        a, b, c, d = matrix
         rows, columns = self.height // CELL + 3, width // CELL + 3
         # cv2.resize centres coarse cell i on fine (i + 0.5) CELL - 0.5; the border, only repeated, is cut off below
         x = np.arange(columns, dtype=np.float32) * CELL - (0.5 * CELL + 0.5 + origin[0])
@@ -73,8 +73,20 @@ class Warp:
         np.add(x * (-c / area), y * (a / area), out=points[1])
         if self.waves:
             points += self.displacement(points.reshape(2, -1)).reshape(points.shape)
-        fine = [cv2.resize(part, (columns * CELL, rows * CELL), interpolation=cv2.INTER_LINEAR) for part in points]
-        return tuple(part[CELL : CELL + self.height, CELL : CELL + width] for part in fine)
+        x, y = (cv2.resize(part, (columns * CELL, rows * CELL), interpolation=cv2.INTER_LINEAR) for part in points)
+        inside = slice(CELL, CELL + self.height), slice(CELL, CELL + width)
+        return x[inside], y[inside]
+
+    def sample(self, layers: list[np.ndarray], outline: np.ndarray, *, min_width: int = 1) -> list[np.ndarray]:
+        """Layers (height, width) uint8 of one word and its ink's outline -> the same layers (height, new width)."""
+        matrix, origin, width = self.fit(outline, min_width=min_width)
+        maps = self.maps(matrix, origin, width)
+        a, b, c, d = matrix
+        scales = math.hypot(a, c), (a * d - b * c) / math.hypot(a, c)
+        if min(scales) < 0.9:  # thin strokes would fall between the samples: smooth by what the scale loses
+            sigmas = [0.5 * math.sqrt(max(scale**-2 - 1, 0.01)) for scale in scales]
+            layers = [cv2.GaussianBlur(layer, (0, 0), sigmas[0], sigmaY=sigmas[1]) for layer in layers]
+        return [cv2.remap(layer, *maps, cv2.INTER_LINEAR) for layer in layers]
 
 
 def outline(pixels: np.ndarray) -> np.ndarray:
