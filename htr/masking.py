@@ -10,9 +10,43 @@ import math
 import keras
 from keras import ops
 
-from htr.masks import hide, max_pool, pool_mask, spread, stride_mask, take_mask, window_mask
+from htr.masks import (
+    LearnedFill,
+    LearnedMask,
+    MaskChannel,
+    PaddingMask,
+    TimeMask,
+    apply_mask,
+    binary_mask,
+    hide,
+    max_pool,
+    pool_mask,
+    resize_mask,
+    spread,
+    stride_mask,
+    take_mask,
+    time_mask,
+    window_mask,
+)
 
-PACKAGE = "htr"
+__all__ = [
+    "LearnedFill",
+    "LearnedMask",
+    "MaskChannel",
+    "MaskedBatchNormalization",
+    "MaskedConv2D",
+    "MaskedMaxPooling2D",
+    "PaddingMask",
+    "TimeMask",
+    "apply_mask",
+    "binary_mask",
+    "hide",
+    "resize_mask",
+    "time_mask",
+]
+
+# activations with f(0) = 0
+KEEPS_ZERO = tuple(map(keras.activations.get, ("linear", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh")))
 
 
 def _pair(value, name: str) -> tuple[int, int]:
@@ -22,34 +56,16 @@ def _pair(value, name: str) -> tuple[int, int]:
     return pair
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class PaddingMask(keras.layers.Layer):
-    """images (batch, height, width, channels) -> the same with 0 for padding, carrying a column mask (batch, width).
+class _MaskedLayer(keras.layers.Layer):
+    """What the layers share: taking [features, mask] or a carried mask, and handing the new one on the same way.
 
-    A column is padding where each of its pixels equals `value`, which no pixel of an image can have.
+    `inputs_hidden=True` says that the features are 0 outside the mask already, as they come out of these layers and out
+    of ReLU and dropout behind them: a pass over memory is saved.
     """
 
-    def __init__(self, value: float = -1.0, **kwargs):
+    def __init__(self, *, inputs_hidden: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.value = float(value)
-        self.supports_masking = True
-
-    def compute_mask(self, inputs, mask=None):
-        differs = ops.logical_not(ops.isnan(inputs)) if math.isnan(self.value) else ops.not_equal(inputs, self.value)
-        return ops.any(differs, axis=(1, 3))
-
-    def call(self, inputs):
-        return hide(inputs, self.compute_mask(inputs))
-
-    def get_config(self):
-        return {**super().get_config(), "value": self.value}
-
-
-class _MaskedLayer(keras.layers.Layer):
-    """What the layers share: taking [features, mask] or an implicit mask, and handing the new one on the same way."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
+        self.inputs_hidden = bool(inputs_hidden)
         self.supports_masking = True
 
     def compute_mask(self, inputs, mask=None):
@@ -57,19 +73,28 @@ class _MaskedLayer(keras.layers.Layer):
         # a list hands its mask on as an output of its own; Keras then carries nothing
         return [None, None] if listed else None if mask is None else self._follow(ops.cast(mask, "bool"))
 
+    def _take(self, inputs, mask):
+        """-> features that are 0 outside the mask, mask or None, whether the mask came as an input."""
+        features, mask, listed = take_mask(inputs, mask)
+        return features if self.inputs_hidden else hide(features, mask), mask, listed
+
     def _follow(self, mask):
+        """The mask of the input, boolean -> the mask of the output."""
         return mask
 
-    def _hand_on(self, features, mask, listed: bool):
-        """Hide what lies outside the mask of the output and give that mask back where it came as an input."""
+    def _hand_on(self, features, mask, listed: bool, *, hidden: bool = False, finite: bool = False):
+        """Hide what lies outside the mask of the output; give that mask back where it came as an input."""
         if mask is None:
             return features
         followed = self._follow(ops.cast(mask, "bool"))
-        features = hide(features, followed)
+        features = features if hidden else hide(features, followed, finite=finite)
         return [features, ops.cast(followed, mask.dtype)] if listed else features
 
+    def get_config(self):
+        return {**super().get_config(), "inputs_hidden": self.inputs_hidden}
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
+
+@keras.saving.register_keras_serializable(package="htr")
 class MaskedConv2D(_MaskedLayer):
     """features (batch, height, width, channels) -> (batch, new height, new width, filters), 0 outside the mask.
 
@@ -119,11 +144,12 @@ class MaskedConv2D(_MaskedLayer):
             self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer=self.bias_initializer)
 
     def call(self, inputs, mask=None):
-        features, mask, listed = take_mask(inputs, mask)
-        outputs = self._convolve(hide(features, mask))
+        features, mask, listed = self._take(inputs, mask)
+        outputs = self._convolve(features)
         if self.use_bias:
             outputs = ops.add(outputs, self.bias)
-        return self._hand_on(self.activation(outputs), mask, listed)
+        # the padding that came in was 0: sums of weights went out, which the usual activations keep finite
+        return self._hand_on(self.activation(outputs), mask, listed, finite=self.activation in KEEPS_ZERO)
 
     def _convolve(self, features):
         # a centred stride-1 "same" has one grid for every width; any other is padded here, by amounts that ignore it
@@ -164,7 +190,7 @@ class MaskedConv2D(_MaskedLayer):
         }
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
+@keras.saving.register_keras_serializable(package="htr")
 class MaskedBatchNormalization(_MaskedLayer):
     """features (batch, ..., channels) -> the same, normalised by mean and variance over what the mask lets through.
 
@@ -190,15 +216,17 @@ class MaskedBatchNormalization(_MaskedLayer):
         self.moving_variance = weight("moving_variance", "ones", False)
 
     def call(self, inputs, training=None, mask=None):
-        features, mask, listed = take_mask(inputs, mask)
-        features = ops.cast(hide(features, mask), "float32")
+        features, mask, listed = self._take(inputs, mask)
+        features = ops.cast(features, "float32")
         if training and self.trainable:
             mean, variance = self._statistics(features, mask)
         else:
             mean, variance = ops.cast(self.moving_mean, "float32"), ops.cast(self.moving_variance, "float32")
         scale = self.gamma * ops.rsqrt(variance + self.epsilon)
-        outputs = ops.cast(features * scale + (self.beta - mean * scale), self.compute_dtype)
-        return self._hand_on(self.activation(outputs), mask, listed)
+        # 0 * scale + 0 is 0: masking the small shift saves masking the output
+        shift = hide(ops.broadcast_to(self.beta - mean * scale, (1,) * (len(features.shape) - 1) + scale.shape), mask)
+        outputs = self.activation(ops.cast(features * scale + shift, self.compute_dtype))
+        return self._hand_on(outputs, mask, listed, hidden=self.activation in KEEPS_ZERO)
 
     def _statistics(self, features, mask):
         """Mean and variance (channels,) over what counts, and the moving ones drawn towards them."""
@@ -223,7 +251,7 @@ class MaskedBatchNormalization(_MaskedLayer):
         }
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
+@keras.saving.register_keras_serializable(package="htr")
 class MaskedMaxPooling2D(_MaskedLayer):
     """features (batch, height, width, channels) -> (batch, ceil(height / s), ceil(width / s), channels), 0 outside.
 
@@ -240,13 +268,13 @@ class MaskedMaxPooling2D(_MaskedLayer):
         self.nonnegative = bool(nonnegative)
 
     def call(self, inputs, mask=None):
+        if self.nonnegative:
+            features, mask, listed = self._take(inputs, mask)
+            # a window with nothing valid holds zeros alone
+            return self._hand_on(max_pool(features, self.pool_size, self.strides), mask, listed, hidden=True)
         features, mask, listed = take_mask(inputs, mask)
-        if mask is not None and not self.nonnegative:
-            features = ops.where(spread(mask, 4), features, -math.inf)
-        elif mask is not None:
-            features = hide(features, mask)
-        pooled = max_pool(features, self.pool_size, self.strides)
-        return self._hand_on(pooled, mask, listed)
+        features = features if mask is None else ops.where(spread(mask, 4), features, -math.inf)
+        return self._hand_on(max_pool(features, self.pool_size, self.strides), mask, listed)
 
     def _follow(self, mask):
         return pool_mask(mask, self.pool_size, self.strides)

@@ -6,6 +6,7 @@ mask (batch, height, width, 1), which is passed beside the image. True (or any n
 
 import math
 
+import keras
 from keras import ops
 
 
@@ -24,10 +25,18 @@ def spread(mask, rank: int):
     )
 
 
-def hide(features, mask):
-    """features (batch, ..., channels) -> the same with 0 where mask is False; a NaN or inf there is gone too."""
-    # where, not a product: 0 * NaN is NaN, and its gradient as well
-    return features if mask is None else ops.where(spread(mask, len(features.shape)), features, 0.0)
+def hide(features, mask, *, finite: bool = False):
+    """features (batch, ..., channels) -> the same with 0 where mask is False; a NaN or inf there is gone too.
+
+    `finite=True` says that there is neither: a product does then, in two thirds of the time on a CPU.
+    """
+    if mask is None:
+        return features
+    mask = spread(mask, len(features.shape))
+    if finite:
+        return features * ops.cast(mask, features.dtype)
+    # where, not a product: 0 * NaN is NaN, and so is its gradient
+    return ops.where(mask, features, 0.0)
 
 
 def take_mask(inputs, mask=None):
@@ -80,3 +89,187 @@ def max_pool(features, pool_size, strides):
         margins = [(0, 0), *((0, size - 1) for size in pool_size), (0, 0)]
         features = ops.pad(features, margins, constant_values=-math.inf)
     return ops.max_pool(features, pool_size, strides, "same" if native else "valid", data_format="channels_last")
+
+
+def resize_mask(mask, size=None, *, stride=None, mode: str = "exact"):
+    """mask (batch, width) or (batch, height, width, 1) -> the mask of a feature map.
+
+    Either `size` of the map (a width, or (height, width)) or the `stride` that made it. "exact" takes every stride-th
+    entry, as a strided convolution does; "pool" asks for any entry of each stride, as a pool does; both keep the dtype.
+    "bilinear" needs `size` and gives float32 between 0 and 1: how much of the place counts.
+    """
+    wide = len(mask.shape) == 2
+    pixels = mask[:, None, :, None] if wide else mask
+    size, stride = (pair and (1, pair) if wide else pair and tuple(pair) for pair in (size, stride))
+    if mode not in ("exact", "pool", "bilinear") or (mode == "bilinear") > (size is not None) or not (size or stride):
+        raise ValueError(
+            f"mode {mode!r} came with size {size} and stride {stride}: give 'exact' or 'pool' a size or a stride, "
+            "or 'bilinear' a size."
+        )
+    if mode == "bilinear":
+        resized = ops.image.resize(ops.cast(pixels, "float32"), size, "bilinear", data_format="channels_last")
+    else:
+        stride = stride or _stride_between(pixels.shape[1:3], size)
+        resized = ops.cast(pool_mask(pixels, (1, 1) if mode == "exact" else stride, stride), mask.dtype)
+    return resized[:, 0, :, 0] if wide else resized
+
+
+def _stride_between(before, after) -> tuple[int, int]:
+    strides = tuple(-(-large // small) for large, small in zip(before, after, strict=True))
+    reached = tuple(-(-large // stride) for large, stride in zip(before, strides, strict=True))
+    if reached != tuple(after):
+        raise ValueError(
+            f"No stride takes a mask of {tuple(before)} to {tuple(after)}: give the stride, or 'bilinear'."
+        )
+    return strides
+
+
+def binary_mask(probabilities, threshold: float = 0.5):
+    """probabilities, any shape -> float32 of the same shape: 1 above the threshold, else 0 (a NaN too)."""
+    return ops.cast(ops.greater(probabilities, threshold), "float32")
+
+
+def apply_mask(images, mask):
+    """images (..., channels), mask (..., 1), of 0..1 or boolean -> images * mask; whatever stands under a 0 is gone."""
+    mask = ops.cast(mask, "float32") if keras.backend.standardize_dtype(mask.dtype) == "bool" else mask
+    return ops.where(ops.equal(mask, 0), 0.0, images) * mask
+
+
+def time_mask(mask, features: int):
+    """mask (batch, frames) -> (batch, frames, features) float32, each frame's value repeated."""
+    return ops.repeat(ops.cast(mask, "float32")[..., None], features, axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="htr")
+class PaddingMask(keras.layers.Layer):
+    """images (batch, height, width, channels) -> the same with 0 for padding, carrying a column mask (batch, width).
+
+    A column is padding where each of its pixels equals `value`, which no pixel of an image can have.
+    """
+
+    def __init__(self, value: float = -1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.value = float(value)
+        self.supports_masking = True
+
+    def compute_mask(self, inputs, mask=None):
+        differs = ops.logical_not(ops.isnan(inputs)) if math.isnan(self.value) else ops.not_equal(inputs, self.value)
+        return ops.any(differs, axis=(1, 3))
+
+    def call(self, inputs):
+        return hide(inputs, self.compute_mask(inputs))
+
+    def get_config(self):
+        return {**super().get_config(), "value": self.value}
+
+
+class _MaskReader(keras.layers.Layer):
+    """A layer that hands on the column mask that its features carry, alone or as the first of a list."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, inputs, mask=None):
+        return mask[0] if isinstance(inputs, (list, tuple)) and mask is not None else mask
+
+
+@keras.saving.register_keras_serializable(package="htr")
+class LearnedMask(_MaskReader):
+    """features (batch, height, width, channels) -> the same times a gate (batch, height, width, 1) between 0 and 1.
+
+    The gate is a sigmoid of one convolution, open (0.88) at the start: the network learns which places count. With
+    `return_gate=True` -> [features, gate], so that `masked_loss` can show it the true ink. Padding stays 0.
+    """
+
+    def __init__(self, kernel_size: int = 3, *, return_gate: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size is {kernel_size}, a gate needs an odd one: it stands over its pixel.")
+        self.kernel_size, self.return_gate = int(kernel_size), bool(return_gate)
+
+    def build(self, input_shape):
+        shape = (self.kernel_size, self.kernel_size, input_shape[-1], 1)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform")
+        self.bias = self.add_weight(name="bias", shape=(1,), initializer=keras.initializers.Constant(2.0))
+
+    def call(self, inputs, mask=None):
+        features = hide(inputs, mask)
+        gate = ops.conv(features, self.kernel, padding="same", data_format="channels_last") + self.bias
+        gate = hide(ops.sigmoid(gate), mask, finite=True)
+        return [features * gate, gate] if self.return_gate else features * gate
+
+    def compute_mask(self, inputs, mask=None):
+        return [mask, None] if self.return_gate else mask
+
+    def get_config(self):
+        return {**super().get_config(), "kernel_size": self.kernel_size, "return_gate": self.return_gate}
+
+
+@keras.saving.register_keras_serializable(package="htr")
+class LearnedFill(_MaskReader):
+    """images (batch, height, width, channels) with holes -> the same with a trained value (channels,) in each hole.
+
+    Holes are NaN pixels, or the zeros of a mask: [images, mask (batch, height, width, 1)], or with `mask_channel=True`
+    the images' own last channel, which stays as it is. Padding is no hole: it stays 0, known by the column mask that
+    the images carry from `PaddingMask`.
+    """
+
+    def __init__(self, *, mask_channel: bool = False, initializer="zeros", **kwargs):
+        super().__init__(**kwargs)
+        self.mask_channel, self.initializer = bool(mask_channel), keras.initializers.get(initializer)
+
+    def build(self, input_shape):
+        channels = (input_shape[0] if isinstance(input_shape[0], (list, tuple)) else input_shape)[-1]
+        self.fill = self.add_weight(name="fill", shape=(channels - self.mask_channel,), initializer=self.initializer)
+
+    def call(self, inputs, mask=None):
+        images, holes, listed = take_mask(inputs)
+        columns = mask[0] if listed and mask is not None else mask
+        if self.mask_channel:
+            images, holes = images[..., :-1], images[..., -1:]
+        missing = ops.isnan(images)
+        if holes is not None:
+            missing = ops.logical_or(missing, ops.equal(holes, 0))
+        filled = ops.where(missing, ops.cast(self.fill, images.dtype), images)
+        return hide(ops.concatenate([filled, holes], axis=-1) if self.mask_channel else filled, columns)
+
+    def get_config(self):
+        initializer = keras.initializers.serialize(self.initializer)
+        return {**super().get_config(), "mask_channel": self.mask_channel, "initializer": initializer}
+
+
+@keras.saving.register_keras_serializable(package="htr")
+class MaskChannel(_MaskReader):
+    """[images (batch, height, width, channels), mask (batch, height, width, 1)] -> images with one channel more.
+
+    Stands behind `PaddingMask`: the column mask that the images carry goes on, and both are 0 outside it.
+    """
+
+    def call(self, inputs, mask=None):
+        images, pixels = inputs
+        stacked = ops.concatenate([images, ops.cast(pixels, images.dtype)], axis=-1)
+        return hide(stacked, None if mask is None else mask[0])
+
+
+@keras.saving.register_keras_serializable(package="htr")
+class TimeMask(_MaskReader):
+    """[frames (batch, time, features), mask (batch, time)] -> frames with `value` where the mask is 0, carrying it.
+
+    For layers that read Keras' masks (LSTM, attention). A stock `Masking(value)` behind it finds the same frames, if
+    `value` is one that no valid frame can have: 0 will not do, as blank paper in mid-word may well give zeros.
+    """
+
+    def __init__(self, value: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.value = float(value)
+
+    def call(self, inputs):
+        frames, mask = inputs
+        return ops.where(spread(mask, 3), frames, self.value)
+
+    def compute_mask(self, inputs, mask=None):
+        return ops.cast(inputs[1], "bool")
+
+    def get_config(self):
+        return {**super().get_config(), "value": self.value}
