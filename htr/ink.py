@@ -58,12 +58,22 @@ def _curve(counts: np.ndarray) -> np.ndarray | None:
     total = below[-1]
     paper, bright = np.searchsorted(below, [0.5 * total, 0.84 * total])
     noise = max(bright - paper, 1)  # on the bright side of the median, where no ink is
-    inked = below[_otsu(counts, below)]
-    stroke = np.searchsorted(below, 0.25 * inked)
-    if paper - stroke < max(_LEAST_CONTRAST, 6 * noise):
+    least = max(_LEAST_CONTRAST, 6 * noise)
+    stroke = np.searchsorted(below, 0.25 * below[_ink_level(counts, below, paper - least)])
+    if paper - stroke < least:
         return None
     floor = paper - min(3 * noise, 0.3 * (paper - stroke))
     return np.clip(np.rint((floor - _LEVELS) * (255 / (floor - stroke))), 0, 255).astype(np.uint8)
+
+
+def _ink_level(counts: np.ndarray, below: np.ndarray, lightest: float) -> int:
+    """The level that parts ink from paper; a black rule or speck on a word in faint pencil is not all of the ink."""
+    level = _otsu(counts, below)
+    rest = counts.copy()
+    rest[: level + 1] = 0
+    fainter = _otsu(rest, np.cumsum(rest))
+    mostly = below[level] < 0.2 * (below[fainter] - below[level])
+    return fainter if mostly and fainter < lightest else level
 
 
 def _otsu(counts: np.ndarray, below: np.ndarray) -> int:
@@ -111,25 +121,44 @@ def _stroke_width(mask: np.ndarray) -> float:
 
 def _ink_box(mask: np.ndarray, stroke: float) -> tuple[int, int, int, int]:
     """mask (h, w) -> left, top, right, bottom of the writing; specks and rests of rules do not count."""
-    height, width = mask.shape
     x, y, w, h, area = cv2.connectedComponentsWithStats(mask, connectivity=8)[2][1:].T
-    near = max(2, round(0.03 * height))
-    touches = (x < near) | (y < near) | (x + w > width - near) | (y + h > height - near)
+    boxes = x, y, x + w, y + h
     flat = (w >= 8 * stroke) & (area <= 1.6 * stroke * w) & (h <= np.maximum(2.5 * stroke, 0.08 * w))
     upright = (h >= 8 * stroke) & (area <= 1.6 * stroke * h) & (w <= np.maximum(2.5 * stroke, 0.08 * h))
-    rule = touches & (flat | (upright & ((x < near) | (x + w > width - near))))
-    if rule.all():
-        rule[:] = False
-    core = ~rule & (area >= 2.5 * stroke**2)
+    core = (area >= 2.5 * stroke**2) & ~flat & ~upright
     if not core.any():
-        core = ~rule & (area == area[~rule].max())
-    left, top, right, bottom = x[core].min(), y[core].min(), (x + w)[core].max(), (y + h)[core].max()
+        core = area == area.max()
+    rule = _rules(boxes, flat, upright, _union(boxes, core), mask.shape, stroke) & ~core
+    core |= (flat | upright) & ~rule
+    left, top, right, bottom = _union(boxes, core)
     tall = bottom - top
-    across = np.maximum(np.maximum(left - (x + w), x - right), 0)
-    along = np.maximum(np.maximum(top - (y + h), y - bottom), 0)
-    reach = np.where(area >= 0.4 * stroke**2, 1.0, 0.2)
-    keep = core | (~rule & (across <= reach * tall) & (along <= 0.4 * reach * tall))
-    return int(x[keep].min()), int(y[keep].min()), int((x + w)[keep].max()), int((y + h)[keep].max())
+    across = np.maximum(np.maximum(left - boxes[2], x - right), 0)
+    along = np.maximum(np.maximum(top - boxes[3], y - bottom), 0)
+    mark = area >= stroke**2  # a dot, an accent, a comma; anything less is kept only where it is close
+    near = (across <= np.where(mark, 1.0, 0.2) * tall) & (along <= np.where(mark & (across == 0), 0.7, 0.2) * tall)
+    return _union(boxes, core | (near & ~rule))
+
+
+def _rules(boxes, flat, upright, core, shape, stroke) -> np.ndarray:
+    """Which thin straight components are rests of printed rules: cut off by the image's edge and apart from the core.
+
+    A hyphen at the edge lies amid the letters' height, a 1 is close to the next letter, an accent touches the top only.
+    """
+    (x, y, right, bottom), (height, width) = boxes, shape
+    edge = max(2, round(0.03 * height))
+    sides = (x < edge) | (right > width - edge)
+    ends = (y < edge) | (bottom > height - edge)
+    margin = 0.1 * (core[3] - core[1])
+    amid = ((y + bottom) / 2 > core[1] + margin) & ((y + bottom) / 2 < core[3] - margin)
+    long = right - x >= 20 * stroke
+    gap = np.maximum(core[0] - right, x - core[2])
+    across = flat & ((long & (sides | ends)) | (~amid & (sides | (bottom > height - edge))))
+    return across | (upright & sides & (gap > 0.6 * (core[3] - core[1])))
+
+
+def _union(boxes, chosen: np.ndarray) -> tuple[int, int, int, int]:
+    left, top, right, bottom = boxes
+    return int(left[chosen].min()), int(top[chosen].min()), int(right[chosen].max()), int(bottom[chosen].max())
 
 
 def window(ink: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
