@@ -60,8 +60,8 @@ class Report:
     writers are known. words: rows. writers: their number, None where the dataset names none.
     plain_cer: without case and punctuation, None where no reference has anything else. unseen_cer, unseen_words: over
     rows whose text is not among the training texts, None where these were not given (or, for the rate, no row is left).
-    outside_alphabet: rows with characters that the reader has no class for; too_long: other rows whose text needs more
-    frames than their image gives. Both are in every figure. seconds: reading alone, with the network's first-call
+    outside_alphabet: rows with characters that the reader has no class for; too_long: rows whose text needs more frames
+    than their image gives. Both are in every figure. seconds: reading alone, with the network's first-call
     setup.
     """
 
@@ -80,7 +80,7 @@ class Report:
     worst: list[Miss]
     rows: Rows
     seconds: float
-    checkpoint: str | None
+    checkpoint: str
     data: str | None
 
     @property
@@ -157,7 +157,6 @@ def evaluate(
     batch_size: int = 64,
     samples: int = 1000,
     seed: int = 0,
-    checkpoint: str | None = None,
     data: str | None = None,
 ) -> Report:
     """Reads every image of a dataset with columns image, text and, where known, writer -> Report.
@@ -182,7 +181,7 @@ def evaluate(
         worst=_misses(rows)[:WORST],
         rows=rows,
         seconds=seconds,
-        checkpoint=checkpoint,
+        checkpoint=transcriber.name,
         data=data,
     )
 
@@ -266,13 +265,12 @@ def _parts(rows: Rows, seen: set[str] | None) -> dict:
 
 
 def _impossible(transcriber: "Transcriber", rows: Rows, transcriptions: list["Transcription"]) -> dict:
-    """How many rows the reader cannot get right. A text outside the alphabet has no ids, hence no number of frames."""
-    foreign = [bool(transcriber.charset.missing(reference)) for reference in rows.references]
-    long = [
-        not outside and transcriber.frames_needed(reference) > transcription.frames
-        for outside, reference, transcription in zip(foreign, rows.references, transcriptions, strict=True)
-    ]
-    return {"outside_alphabet": sum(foreign), "too_long": sum(long)}
+    """How many rows the reader cannot get right, for either reason or both."""
+    needed = [transcriber.frames_needed(reference) for reference in rows.references]
+    return {
+        "outside_alphabet": sum(bool(transcriber.charset.missing(reference)) for reference in rows.references),
+        "too_long": sum(n > given.frames for n, given in zip(needed, transcriptions, strict=True)),
+    }
 
 
 def _misses(rows: Rows) -> list[Miss]:
