@@ -94,7 +94,7 @@ def _stroke(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np
     kernel = _KERNELS[rng.integers(len(_KERNELS))]
     amount = min(_between(rng, -1.0, 1.0) * strength, 1.0)
     other = cv2.dilate(pixels, kernel) if amount > 0 else cv2.erode(pixels, kernel)
-    before, after = float(pixels.sum()), float(other.sum())
+    before, after = cv2.sumElems(pixels)[0], cv2.sumElems(other)[0]
     limit = (0.9 if amount > 0 else 0.45) * before / max(abs(after - before), 1.0)
     amount = min(abs(amount), limit, 1.0)
     return cv2.addWeighted(pixels, 1 - amount, other, amount, 0)
@@ -210,8 +210,8 @@ def augment(ink: np.ndarray, rng: np.random.Generator, *, strength: float = 1.0,
             min_width: int = 1, ops: Collection[str] | None = None):  # fmt: skip
     """Ink (height, width) -> ink (height, new width), same dtype; with a mask of the same shape -> (ink, mask).
 
-    Ink is float32 in 0..1 (the result holds multiples of 1/255) or uint8 in 0..255; the mask is bool, uint8 or float32
-    and follows the geometry alone. `strength` 0 gives the input back, 1 is for training, 2 the most that still reads.
+    Ink is float32 in 0..1 (the result holds multiples of 1/255) or uint8 in 0..255; the mask is bool or scaled like
+    either, and follows the geometry alone. `strength` 0 gives the input back, 1 is for training, 2 the most that reads.
     `min_width` px keeps enough frames for the label. `ops` names what is applied, each for certain; without it all are,
     each with its own probability. Raises ValueError for other shapes, strengths and names.
     """
