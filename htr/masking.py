@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from htr.masks import (
+    PACKAGE,
     LearnedFill,
     LearnedMask,
     MaskChannel,
@@ -30,6 +31,7 @@ from htr.masks import (
 )
 
 __all__ = [
+    "PACKAGE",
     "LearnedFill",
     "LearnedMask",
     "MaskChannel",
@@ -94,7 +96,7 @@ class _MaskedLayer(keras.layers.Layer):
         return {**super().get_config(), "inputs_hidden": self.inputs_hidden}
 
 
-@keras.saving.register_keras_serializable(package="htr")
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class MaskedConv2D(_MaskedLayer):
     """features (batch, height, width, channels) -> (batch, new height, new width, filters), 0 outside the mask.
 
@@ -190,7 +192,7 @@ class MaskedConv2D(_MaskedLayer):
         }
 
 
-@keras.saving.register_keras_serializable(package="htr")
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class MaskedBatchNormalization(_MaskedLayer):
     """features (batch, ..., channels) -> the same, normalised by mean and variance over what the mask lets through.
 
@@ -251,7 +253,7 @@ class MaskedBatchNormalization(_MaskedLayer):
         }
 
 
-@keras.saving.register_keras_serializable(package="htr")
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class MaskedMaxPooling2D(_MaskedLayer):
     """features (batch, height, width, channels) -> (batch, ceil(height / s), ceil(width / s), channels), 0 outside.
 

@@ -9,6 +9,8 @@ import math
 import keras
 from keras import ops
 
+PACKAGE = "htr"  # the name under which Keras saves what is registered
+
 
 def spread(mask, rank: int):
     """mask (batch, width) or (batch, height, width[, 1]) -> the same, boolean, broadcastable to an array of `rank`."""
@@ -140,7 +142,7 @@ def time_mask(mask, features: int):
     return ops.repeat(ops.cast(mask, "float32")[..., None], features, axis=-1)
 
 
-@keras.saving.register_keras_serializable(package="htr")
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class PaddingMask(keras.layers.Layer):
     """images (batch, height, width, channels) -> the same with 0 for padding, carrying a column mask (batch, width).
 
@@ -174,7 +176,7 @@ class _MaskReader(keras.layers.Layer):
         return mask[0] if isinstance(inputs, (list, tuple)) and mask is not None else mask
 
 
-@keras.saving.register_keras_serializable(package="htr")
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class LearnedMask(_MaskReader):
     """features (batch, height, width, channels) -> the same times a gate (batch, height, width, 1) between 0 and 1.
 
@@ -206,7 +208,7 @@ class LearnedMask(_MaskReader):
         return {**super().get_config(), "kernel_size": self.kernel_size, "return_gate": self.return_gate}
 
 
-@keras.saving.register_keras_serializable(package="htr")
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class LearnedFill(_MaskReader):
     """images (batch, height, width, channels) with holes -> the same with a trained value (channels,) in each hole.
 
@@ -239,7 +241,7 @@ class LearnedFill(_MaskReader):
         return {**super().get_config(), "mask_channel": self.mask_channel, "initializer": initializer}
 
 
-@keras.saving.register_keras_serializable(package="htr")
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class MaskChannel(_MaskReader):
     """[images (batch, height, width, channels), mask (batch, height, width, 1)] -> images with one channel more.
 
@@ -252,7 +254,7 @@ class MaskChannel(_MaskReader):
         return hide(stacked, None if mask is None else mask[0])
 
 
-@keras.saving.register_keras_serializable(package="htr")
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class TimeMask(_MaskReader):
     """[frames (batch, time, features), mask (batch, time)] -> frames with `value` where the mask is 0, carrying it.
 
