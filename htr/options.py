@@ -1,0 +1,106 @@
+"""Floor 0: the commands' names, flags and help. Nothing is imported but argparse: `htr --help` answers at once."""
+
+import argparse
+
+from htr import __version__
+from htr.listing import FORMATS
+
+_DATA = (
+    "parquet or arrow file, imagefolder, CSV/TSV/JSONL, iam:DIR[:split], hf://owner/name[:split], folder of PAGE/ALTO"
+)
+_CHECKPOINT = "folder of a reader (default: the shipped one)"
+
+
+def _columns(value: str) -> dict[str, str]:
+    """image=scan,text=label -> {"image": "scan", "text": "label"}"""
+    pairs = [part.partition("=") for part in value.split(",")]
+    if not all(ours in ("image", "text", "writer", "mask") and theirs for ours, _, theirs in pairs):
+        raise argparse.ArgumentTypeError(f"{value!r} is not like image=scan,text=label,writer=hand,mask=ink")
+    return {ours: theirs for ours, _, theirs in pairs}
+
+
+def _positive(value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number above 0")
+    return int(value)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of every command; its result says `command` and the command's flags."""
+    top = argparse.ArgumentParser(prog="htr", description="Reads handwritten words: train, evaluate, transcribe.")
+    top.add_argument("--version", action="version", version=f"htr {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for name, add_flags, summary in (
+        ("check", _check_flags, "read every row of data sets and name those that cannot be used"),
+        ("synth", _synth_flags, "render handwritten words from pen strokes"),
+        ("train", _train_flags, "train a reader"),
+        ("evaluate", _evaluate_flags, "measure a reader's error rates, with intervals"),
+        ("transcribe", _transcribe_flags, "read images of words"),
+    ):
+        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        command.set_defaults(columns=None)
+        add_flags(command)
+    return top
+
+
+def _data_flags(command) -> None:
+    command.add_argument("data", nargs="+", metavar="DATA", help=_DATA)
+    command.add_argument(
+        "--columns", type=_columns, metavar="OURS=THEIRS,...", help="image=scan,text=label,writer=hand"
+    )
+
+
+def _check_flags(command) -> None:
+    _data_flags(command)
+    command.add_argument("--alphabet", metavar="FILE|CHECKPOINT", help="characters that may occur")
+
+
+def _synth_flags(command) -> None:
+    command.add_argument("out", metavar="OUT.parquet")
+    command.add_argument("--words", type=_positive, required=True, metavar="N")
+    command.add_argument(
+        "--lexicon", metavar="FILE", help="write these words, one a line (default: words by frequency)"
+    )
+    command.add_argument(
+        "--languages", type=lambda value: value.split(","), default=["en", "fr", "de"], metavar="en,fr,de"
+    )
+    command.add_argument("--held-out", metavar="DATA", help="only in fonts kept from training, only words not in DATA")
+    command.add_argument("--seed", type=int, default=0, metavar="S")
+
+
+def _train_flags(command) -> None:
+    _data_flags(command)
+    add = command.add_argument
+    add("--validation", nargs="+", metavar="DATA", help="default: a tenth of DATA, other writers where they are known")
+    add("--out", required=True, metavar="RUN", help="folder of the run; the best reader so far is always in it")
+    add("--preset", choices=("tiny", "small", "base"), default="small", help="size of the network (default: small)")
+    add("--objective", choices=("ctc", "crossentropy"), default="ctc", help="default: ctc")
+    add("--epochs", type=_positive, metavar="N")
+    add("--minutes", type=float, metavar="M", help="end after M minutes of training, resumed parts together")
+    add("--batch-size", type=_positive, metavar="N")
+    add("--init", metavar="CHECKPOINT", help="start from this reader: its network, and its classes where they match")
+    add("--resume", action="store_true", help="go on with the run in --out as if it had never stopped")
+    add("--seed", type=int, default=0, metavar="S")
+    add("--mixed-precision", action="store_true", help="compute in bfloat16")
+    add(
+        "--skip-bad",
+        action="store_true",
+        help="leave out rows that cannot be learned and list them in RUN/problems.csv",
+    )
+
+
+def _evaluate_flags(command) -> None:
+    _data_flags(command)
+    command.add_argument("--checkpoint", metavar="DIR", help=_CHECKPOINT)
+    command.add_argument("--batch-size", type=_positive, default=64, metavar="N")
+    command.add_argument("--json", metavar="FILE", help="write the figures there too")
+
+
+def _transcribe_flags(command) -> None:
+    command.add_argument(
+        "paths", nargs="+", metavar="PATH", help="image, folder, pattern, or - for a list on standard input"
+    )
+    command.add_argument("--checkpoint", metavar="DIR", help=_CHECKPOINT)
+    command.add_argument("--format", choices=FORMATS, default="text")
+    command.add_argument("--out", metavar="FILE", help="default: standard output")
+    command.add_argument("--batch-size", type=_positive, default=64, metavar="N")

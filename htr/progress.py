@@ -1,0 +1,63 @@
+"""Floor 7: the progress of training on the terminal: share done, loss, words a second, time left."""
+
+import time
+
+import keras
+from tqdm import tqdm
+
+from htr.config import TrainConfig
+
+
+class Progress(keras.callbacks.Callback):
+    """A bar over the whole run on standard error, and a line for every epoch, which stays where the bar is hidden.
+
+    seconds: time that earlier parts of a resumed run took.
+    """
+
+    def __init__(self, training: TrainConfig, *, seconds: float = 0.0):
+        super().__init__()
+        self.training, self.seconds = training, seconds
+        self.words, self.rate = 0, 0.0
+
+    def on_train_begin(self, logs=None):
+        self.begin = time.monotonic() - self.seconds
+        layout = "{bar} {n:3.0f} %  {desc}"
+        self.bar = tqdm(total=100, bar_format=layout, disable=None, leave=False, dynamic_ncols=True)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.words, self.epoch_begin = epoch, 0, time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.words += self.training.batch_size
+        self.rate = self.words / max(time.monotonic() - self.epoch_begin, 1e-3)
+        share = self._share(batch + 1)
+        self.bar.n = 100 * share
+        loss = (logs or {}).get("loss", float("nan"))
+        text = f"epoch {self.epoch + 1}, loss {loss:.3f}, {self.rate:,.0f} words/s, {self._left(share)} left"
+        self.bar.set_description_str(text, refresh=False)
+        self.bar.update(0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        text = f"epoch {epoch + 1:3}  loss {logs.get('loss', float('nan')):7.3f}"
+        if "cer" in logs:
+            text += f"  validation CER {100 * logs['cer']:6.2f} %"
+        left = self._left(self._share(0, epoch + 1))
+        tqdm.write(f"{text}  {self.rate:,.0f} words/s  {left} left", file=self.bar.fp)
+
+    def on_train_end(self, logs=None):
+        self.bar.close()
+
+    def _share(self, steps: int, epoch: int | None = None) -> float:
+        """How much of the run is done, by steps or by minutes, whichever is further."""
+        shares = [0.0]
+        if self.training.epochs and self.params.get("steps"):
+            done = (self.epoch if epoch is None else epoch) + steps / self.params["steps"]
+            shares.append(done / self.training.epochs)
+        if self.training.minutes:
+            shares.append((time.monotonic() - self.begin) / (60 * self.training.minutes))
+        return min(1.0, max(shares))
+
+    def _left(self, share: float) -> str:
+        elapsed = time.monotonic() - self.begin
+        return tqdm.format_interval(elapsed * (1 - share) / share) if share else "unknown time"
