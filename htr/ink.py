@@ -125,7 +125,7 @@ def _ink_box(mask: np.ndarray, stroke: float) -> tuple[int, int, int, int]:
     boxes = x, y, x + w, y + h
     flat = (w >= 8 * stroke) & (area <= 1.6 * stroke * w) & (h <= np.maximum(2.5 * stroke, 0.08 * w))
     upright = (h >= 8 * stroke) & (area <= 1.6 * stroke * h) & (w <= np.maximum(2.5 * stroke, 0.08 * h))
-    core = (area >= 2.5 * stroke**2) & ~flat & ~upright
+    core = (area >= 5 * stroke**2) & ~flat & ~upright
     if not core.any():
         core = area == area.max()
     rule = _rules(boxes, flat, upright, _union(boxes, core), mask.shape, stroke) & ~core
@@ -133,10 +133,11 @@ def _ink_box(mask: np.ndarray, stroke: float) -> tuple[int, int, int, int]:
     left, top, right, bottom = _union(boxes, core)
     tall = bottom - top
     across = np.maximum(np.maximum(left - boxes[2], x - right), 0)
-    along = np.maximum(np.maximum(top - boxes[3], y - bottom), 0)
-    mark = area >= stroke**2  # a dot, an accent, a comma; anything less is kept only where it is close
-    near = (across <= np.where(mark, 1.0, 0.2) * tall) & (along <= np.where(mark & (across == 0), 0.7, 0.2) * tall)
-    return _union(boxes, core | (near & ~rule))
+    above, below = np.maximum(top - boxes[3], 0), np.maximum(y - bottom, 0)
+    mark = area >= 0.4 * stroke**2  # a dot, an accent, a comma; anything less is kept only where it is close
+    over = mark & (across <= 4 * stroke) & (above <= max(0.5 * tall, 8 * stroke)) & (below <= 0.3 * tall)
+    beside = (across <= np.where(mark, tall, 0.2 * tall)) & (above + below <= 0.2 * tall)
+    return _union(boxes, core | ((over | beside) & ~rule))
 
 
 def _rules(boxes, flat, upright, core, shape, stroke) -> np.ndarray:
