@@ -1,4 +1,4 @@
-"""Layers in which padding cannot be seen: whatever stands right of a word, the features over the word are the same.
+"""Floor 1: layers in which padding cannot be seen: whatever stands right of a word, the features over the word are the same.
 
 Every layer takes features with the column mask (batch, width) that Keras carries, or the list [features, mask] with a
 pixel mask (batch, height, width, 1). Features come out as features, carrying their mask; a list comes out as a list
@@ -19,6 +19,7 @@ from htr.masks import (
     TimeMask,
     apply_mask,
     binary_mask,
+    carried_mask,
     hide,
     max_pool,
     pool_mask,
@@ -42,6 +43,7 @@ __all__ = [
     "TimeMask",
     "apply_mask",
     "binary_mask",
+    "carried_mask",
     "hide",
     "resize_mask",
     "time_mask",

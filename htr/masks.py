@@ -1,4 +1,4 @@
-"""Masks as arrays: which columns or pixels count, how that follows a stride, a pool or a resize, and how it is applied.
+"""Floor 0: masks as arrays: which columns or pixels count, how that follows a stride, a pool or a resize, and how it is applied.
 
 Two kinds of mask occur everywhere: a column mask (batch, width), which Keras carries from layer to layer, and a pixel
 mask (batch, height, width, 1), which is passed beside the image. True (or any number but 0) means "counts".
@@ -8,23 +8,34 @@ import math
 
 import keras
 from keras import ops
+from keras.src.backend import get_keras_mask
 
 PACKAGE = "htr"  # the name under which Keras saves what is registered
 
 
-def spread(mask, rank: int):
-    """mask (batch, width) or (batch, height, width[, 1]) -> the same, boolean, broadcastable to an array of `rank`."""
-    mask = ops.cast(mask, "bool")
-    if len(mask.shape) == rank:
-        return mask
+def carried_mask(features):
+    """What a layer gave out -> the mask that Keras carries with it, or None."""
+    # not its attribute `_keras_mask`: a tracer of JAX cannot have one, there Keras keeps a table
+    return get_keras_mask(features)
+
+
+def align(mask, rank: int):
+    """mask (batch, ...) -> the same, broadcastable to an array with `rank` axes.
+
+    (batch, width) belongs to the columns of images (batch, height, width, channels); any other mask to leading axes.
+    """
     if len(mask.shape) == 2 and rank == 4:
         return mask[:, None, :, None]
-    if len(mask.shape) == rank - 1:
-        return mask[..., None]
-    raise ValueError(
-        f"A mask of shape {tuple(mask.shape)} does not fit features with {rank} axes: give (batch, width), "
-        "(batch, height, width) or (batch, height, width, 1)."
-    )
+    if len(mask.shape) > rank:
+        raise ValueError(
+            f"A mask of shape {tuple(mask.shape)} came for an array with {rank} axes: give at most as many."
+        )
+    return mask[(..., *[None] * (rank - len(mask.shape)))]
+
+
+def spread(mask, rank: int):
+    """`align`, as booleans."""
+    return align(ops.cast(mask, "bool"), rank)
 
 
 def hide(features, mask, *, finite: bool = False):

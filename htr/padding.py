@@ -21,10 +21,10 @@ def pad_labels(labels: Sequence, *, value: int = 0) -> tuple[np.ndarray, np.ndar
     >>> pad_labels([[5, 2], [7]])[0].tolist()
     [[5, 2], [7, 0]]
     """
-    arrays = [np.asarray(ids, dtype=np.int32) for ids in labels]
+    arrays = [np.asarray(ids) for ids in labels]
     for row, ids in enumerate(arrays):
-        if ids.ndim != 1:
-            raise ValueError(f"Labels {row} have the shape {ids.shape}: give a list of ids for each word.")
+        if ids.ndim != 1 or (len(ids) and ids.dtype.kind not in "iu"):
+            raise ValueError(f"Labels {row} are {ids.dtype} of shape {ids.shape}: give a list of ids for each word.")
         if (ids == value).any():
             raise ValueError(
                 f"Labels {row}, {ids.tolist()}, hold the padding value {value}: choose one that is no label."
