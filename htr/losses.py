@@ -128,7 +128,7 @@ def _reduce(values, weights, reduction: str):
 class _Masked(keras.losses.Loss):
     """A loss of this file for `compile`. `reduction` is Keras' word: "mean" (also "sum_over_batch_size"), "sum", None.
 
-    `sample_weight` multiplies the loss's own mask: (batch,), or as fine as the mask itself. It is what "mean" divides by.
+    `sample_weight` multiplies the loss's own mask: (batch,), or as fine as the mask itself; "mean" divides by the sum.
     """
 
     def __init__(self, *, reduction="sum_over_batch_size", name: str | None = None, **kwargs):

@@ -1,4 +1,4 @@
-"""Floor 1: layers in which padding cannot be seen: whatever stands right of a word, the features over the word are the same.
+"""Floor 1: layers in which padding cannot be seen: features over a word do not depend on what stands right of it.
 
 Every layer takes features with the column mask (batch, width) that Keras carries, or the list [features, mask] with a
 pixel mask (batch, height, width, 1). Features come out as features, carrying their mask; a list comes out as a list

@@ -1,4 +1,4 @@
-"""Floor 0: masks as arrays: which columns or pixels count, how that follows a stride, a pool or a resize, and how it is applied.
+"""Floor 0: masks: which columns or pixels count, how that follows a stride, a pool or a resize, how it is used.
 
 Two kinds of mask occur everywhere: a column mask (batch, width), which Keras carries from layer to layer, and a pixel
 mask (batch, height, width, 1), which is passed beside the image. True (or any number but 0) means "counts".
