@@ -1,0 +1,61 @@
+"""Floor 1: the pixels inside of a polygon on a page, the page's own paper outside of it."""
+
+import cv2
+import numpy as np
+
+from htr.images import ImageError
+
+_FAR = 1 << 20  # px: points beyond are brought here, OpenCV counts in 32 bits
+
+
+def crop(page: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
+    """page (h, w) or (h, w, 3), polygons (points, 2) x, y in px -> their common bounding box, paper outside of them.
+
+    ImageError where there is no polygon, or nothing of it on the page.
+    """
+    if not polygons or any(len(polygon) < 3 for polygon in polygons):
+        raise ImageError("the region has no polygon of three points or more.")
+    low = np.max([polygon.min(0) for polygon in polygons], axis=0)
+    high = np.min([polygon.max(0) for polygon in polygons], axis=0)
+    left, top = np.clip(np.floor(low), 0, page.shape[1::-1]).astype(int)
+    right, bottom = np.clip(np.ceil(high) + 1, 0, page.shape[1::-1]).astype(int)
+    mask = np.ones((max(bottom - top, 0), max(right - left, 0)), np.uint8)
+    for polygon in polygons if mask.size else []:
+        inside = np.zeros_like(mask)
+        cv2.fillPoly(inside, [np.rint(np.clip(polygon - (left, top), -_FAR, _FAR)).astype(np.int32)], 1)
+        mask &= inside
+    if not mask.any():
+        raise ImageError(f"the region's polygon lies outside of the page of {page.shape[1]}x{page.shape[0]} px.")
+    window = page[top:bottom, left:right]
+    if mask.all():
+        return window
+    reach = bottom - top
+    around = page[max(top - reach, 0) : bottom + reach, max(left - reach, 0) : right + reach]
+    inside = mask.astype(bool).reshape(mask.shape + (1,) * (page.ndim - 2))
+    return np.where(inside, window, _paper(window, mask, around))
+
+
+def _paper(window: np.ndarray, mask: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """window (h, w[, 3]), mask (h, w) -> the paper's colour at every pixel, spread from the paper inside of the mask.
+
+    One flat colour would leave an edge along the polygon where the light falls off.
+    """
+    colour = window.reshape(*mask.shape, -1).astype(np.float32)
+    grey = colour.mean(2)
+    whole = np.iinfo(window.dtype).max / 255
+    cut = cv2.threshold((grey[mask > 0] / whole).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)[0] * whole
+    bright, middle = grey > cut + whole / 2, float(np.median(around))
+    inside = mask > 0
+    # what fills most of the surroundings is paper, in light writing on dark paper too
+    sides = [side & inside for side in (bright, ~bright) if (side & inside).any()]
+    paper = min(sides, key=lambda side: abs(float(grey[side].mean()) - middle)).astype(np.float32)
+    eroded = cv2.erode(paper, np.ones((3, 3), np.uint8))  # without the soft edges of strokes
+    paper = (eroded if eroded.any() else paper)[..., None]
+    step = max(1, min(mask.shape) // 16)
+    small = (max(1, mask.shape[1] // step), max(1, mask.shape[0] // step))
+    weighted = np.concatenate([colour * paper, paper], axis=2)
+    weighted = cv2.GaussianBlur(cv2.resize(weighted, small, interpolation=cv2.INTER_AREA), (0, 0), 3)
+    overall = (colour * paper).sum((0, 1)) / paper.sum()
+    spread = (weighted[..., :-1] + 1e-3 * overall) / (weighted[..., -1:] + 1e-3)
+    spread = cv2.resize(spread, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.rint(spread).astype(window.dtype).reshape(window.shape)
