@@ -1,5 +1,8 @@
 """Floor 1: connectionist temporal classification with the true lengths of every word."""
 
+import math
+
+import keras
 import numpy as np
 from keras import ops
 
@@ -20,11 +23,39 @@ def ctc_loss(labels, logits, mask):
     """labels (batch, length), logits (batch, frames, classes), mask (batch, frames) -> (batch,) -log p(labels)
 
     Labels are padded on the right with the blank (0), frames on the right wherever mask is False; neither is seen.
-    A label that cannot fit its frames has probability 0: keep such words out (`frames_needed`).
+    A label that cannot fit its frames (`frames_needed`) has probability 0: its loss is inf, its gradient 0.
     Graves et al., "Connectionist Temporal Classification", ICML 2006.
     """
-    mask = ops.cast(mask, "int32")
-    lengths = ops.sum(ops.cast(ops.not_equal(labels, BLANK), "int32"), axis=1)
+    labels, counts = ops.cast(labels, "int32"), ops.cast(mask, "int32")
     # a NaN or inf in a padded frame would poison the sum it is multiplied out of
-    logits = ops.where(ops.cast(mask, "bool")[..., None], logits, 0.0)
-    return ops.nn.ctc_loss(labels, logits, lengths, ops.sum(mask, axis=1), mask_index=BLANK)
+    logits = ops.where(ops.cast(mask, "bool")[..., None], ops.cast(logits, "float32"), 0.0)
+    lengths, frames = ops.sum(ops.cast(ops.not_equal(labels, BLANK), "int32"), axis=1), ops.sum(counts, axis=1)
+    repeats = ops.logical_and(ops.equal(labels[:, 1:], labels[:, :-1]), ops.not_equal(labels[:, 1:], BLANK))
+    fits = ops.less_equal(lengths + ops.sum(ops.cast(repeats, "int32"), axis=1), frames)
+    plain = ops.logical_and(fits, lengths > 0)
+    # other labels are replaced before the loss, not after: the gradient of an inf would be NaN
+    labels = ops.where(plain[:, None], labels, BLANK)
+    lengths = ops.where(plain, lengths, 0)
+    losses = (_native if keras.backend.backend() == "tensorflow" else _keras)(labels, logits, lengths, frames)
+    blanks = -ops.sum(ops.log_softmax(logits)[..., BLANK] * ops.cast(counts, "float32"), axis=1)
+    return ops.where(plain, losses, ops.where(fits, blanks, math.inf))
+
+
+def _keras(labels, logits, lengths, frames):
+    return ops.nn.ctc_loss(labels, logits, lengths, frames, mask_index=BLANK)
+
+
+def _native(labels, logits, lengths, frames):
+    # TensorFlow's kernel for sparse labels takes a fifth of the time of the dense code behind keras.ops. It wants the
+    # blank last, and no empty label: those get a stand-in, and their result is thrown away
+    import tensorflow as tf
+
+    first = tf.where((lengths > 0)[:, None], labels[:, :1], 1)
+    labels = tf.concat([first, labels[:, 1:]], axis=1)
+    return tf.compat.v1.nn.ctc_loss(
+        tf.sparse.map_values(lambda ids: ids - 1, tf.sparse.from_dense(labels)),
+        tf.concat([logits[..., 1:], logits[..., :1]], axis=-1),
+        frames,
+        time_major=False,
+        ignore_longer_outputs_than_inputs=True,
+    )

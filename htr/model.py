@@ -5,10 +5,10 @@ from keras import layers, ops
 
 from htr.config import ModelConfig
 from htr.images import PAD
-from htr.masking import PACKAGE, LearnedFill, LearnedMask, MaskedBatchNormalization, MaskedConv2D, PaddingMask
+from htr.masking import LearnedFill, LearnedMask, MaskedBatchNormalization, MaskedConv2D, PaddingMask
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
+@keras.saving.register_keras_serializable(package="htr")
 class Columns(keras.layers.Layer):
     """features (batch, height, width, channels) -> (batch, width, height * channels), the column mask kept."""
 

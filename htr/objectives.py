@@ -14,7 +14,6 @@ from htr import ctc, decoding
 from htr.charset import END
 from htr.decoding import Reading
 from htr.losses import masked_sparse_crossentropy
-from htr.masking import PACKAGE
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def get(name: str) -> Objective:
     return OBJECTIVES[name]
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
+@keras.saving.register_keras_serializable(package="htr")
 class ObjectiveLoss(keras.losses.Loss):
     """An objective for `compile`: labels (batch, length), logits with their Keras mask -> the mean over the batch."""
 

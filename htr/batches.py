@@ -1,0 +1,156 @@
+"""Floor 3: words in memory, and a `keras.utils.PyDataset` that augments and pads them on the fly, like widths together."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+
+from htr.augment import augment, generator
+from htr.charset import Charset, normalize
+from htr.images import ImageError, to_ink
+from htr.padding import pad_images, pad_labels
+from htr.samples import Problem
+
+POOL = 64  # batches that are augmented together and then sorted by width
+
+
+@dataclass
+class Words:
+    """Words ready for the network: inks uint8 (height, width) with 255 for ink, texts, writers ('' where unknown)."""
+
+    inks: list[np.ndarray] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    writers: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.inks)
+
+
+def read_words(dataset, height: int, *, source: str = "", fits: Callable[[str, int], str | None] | None = None) -> Words:
+    """A dataset of image, text and perhaps writer -> Words; each row is in the words or among the problems.
+
+    fits(text, width) gives a reason why a label is unusable at a width in px, or None.
+    """
+    words = Words()
+    writers = dataset["writer"] if "writer" in dataset.column_names else None
+    for row, (image, text) in enumerate(zip(dataset["image"], dataset["text"], strict=True)):
+        path = str((image or {}).get("path") or "") if isinstance(image, dict) else ""
+        text = normalize(text or "")
+        try:
+            ink = to_ink(image, height)
+        except ImageError as error:
+            words.problems.append(Problem(source, row, path, str(error)))
+            continue
+        width = ink.pixels.shape[1]
+        reason = "the text is empty" if not text else "the image holds no ink" if ink.blank else None
+        if reason := reason or (fits(text, width) if fits else None):
+            words.problems.append(Problem(source, row, path, reason))
+            continue
+        words.inks.append(np.round(ink.pixels * 255).astype(np.uint8))
+        words.texts.append(text)
+        words.writers.append(str(writers[row]) if writers is not None else "")
+    return words
+
+
+class Batches(keras.utils.PyDataset):
+    """(images (batch, height, width, 1), labels (batch, length)) of all words once an epoch, shuffled by seed.
+
+    What a batch holds depends on (seed, epoch, index) alone: not on workers, and not on where a run was resumed.
+    Images are padded with PAD, labels with 0; with masks, x is {"images", "masks"} and both are padded alike.
+    ValueError names the first label that cannot fit its image: such a word would be learned as noise.
+    """
+
+    def __init__(
+        self,
+        words: Words,
+        charset: Charset,
+        *,
+        batch_size: int = 32,
+        frames_needed: Callable[[Sequence[int]], int] = len,
+        stride: int = 1,
+        strength: float = 0.0,
+        masks: Sequence[np.ndarray] | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        epoch: int = 0,
+        width_step: int = 1,
+        **workers,
+    ):
+        super().__init__(**workers)
+        if not len(words):
+            raise ValueError("There are no words to make batches of; give at least one.")
+        # one batch alone would have its shape taken for every epoch's: make two of it
+        self.words, self.masks, self.batch_size = words, masks, min(batch_size, -(-len(words) // 2))
+        self.ids = [charset.encode(text) for text in words.texts]
+        self.strength, self.shuffle, self.seed, self.width_step = strength, shuffle, seed, width_step
+        self.min_widths = [frames_needed(ids) * stride for ids in self.ids]
+        for ink, text, needed in zip(words.inks, words.texts, self.min_widths, strict=True):
+            if -(-ink.shape[1] // stride) * stride < needed:
+                raise ValueError(
+                    f"{text!r} needs {needed // stride} frames, the image gives {-(-ink.shape[1] // stride)}: "
+                    f"it is {ink.shape[1]} px wide, {needed} or more are needed."
+                )
+        self._lock, self._pools = threading.Lock(), {}
+        self.start_epoch(epoch)
+
+    def __len__(self) -> int:
+        return -(-len(self.words) // self.batch_size)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draw the order of an epoch; `fit` goes from one to the next by itself."""
+        rng = generator(self.seed, epoch, 1 << 40)
+        order = np.arange(len(self.words))
+        if self.shuffle:
+            rng.shuffle(order)
+        size = POOL * self.batch_size
+        with self._lock:
+            self.epoch, self._pools = epoch, {}
+            self._members = [order[start : start + size] for start in range(0, len(order), size)]
+            self._turns = [rng.permutation(-(-len(pool) // self.batch_size)) for pool in self._members]
+
+    def on_epoch_end(self) -> None:
+        self.start_epoch(self.epoch + 1)
+
+    def __getitem__(self, index: int):
+        """Batch number index: (images, labels), or ({"images", "masks"}, labels)."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"There is no batch {index}; there are {len(self)}.")
+        rows = self._rows(index)
+        width, length = self._shape(rows)
+        if index == 0 and len(self) > 1:
+            # Keras takes for fixed what is equal in the first two batches: let nothing be equal by chance
+            other = self._shape(self._rows(1))
+            width, length = width + (width == other[0]) * self.width_step, length + (length == other[1])
+        images = pad_images([ink for _, ink, _ in rows], width=width)
+        labels, _ = pad_labels([self.ids[i] for i, _, _ in rows])
+        labels = np.pad(labels, ((0, 0), (0, length - labels.shape[1])))
+        if self.masks is None:
+            return images, labels
+        return {"images": images, "masks": pad_images([mask for _, _, mask in rows], width=width, value=0.0)}, labels
+
+    def _shape(self, rows) -> tuple[int, int]:
+        widest = max(ink.shape[1] for _, ink, _ in rows)
+        return -(-widest // self.width_step) * self.width_step, max(len(self.ids[i]) for i, _, _ in rows)
+
+    def _rows(self, index: int) -> list:
+        """The (row, ink, mask) of batch index, from its pool: augmented first, then sorted, so that widths fit."""
+        number, place = divmod(index, POOL)
+        with self._lock:
+            if number not in self._pools:
+                pool = sorted(map(self._word, self._members[number]), key=lambda row: (row[1].shape[1], row[0]))
+                self._pools = {n: p for n, p in self._pools.items() if n == number - 1} | {number: pool}
+            pool, turn = self._pools[number], self._turns[number][place] if self.shuffle else place
+        return pool[turn * self.batch_size : (turn + 1) * self.batch_size]
+
+    def _word(self, i: int):
+        mask = None if self.masks is None else self.masks[i]
+        ink = self.words.inks[i]
+        if self.strength:
+            rng = generator(self.seed, self.epoch, int(i))
+            result = augment(ink, rng, strength=self.strength, mask=mask, min_width=self.min_widths[i])
+            ink, mask = result if mask is not None else (result, None)
+        as_float = None if mask is None else np.asarray(mask, np.float32) / (255 if mask.dtype == np.uint8 else 1)
+        return int(i), ink.astype(np.float32) / np.float32(255), as_float
