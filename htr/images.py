@@ -97,7 +97,6 @@ def _read(source, name: str, height: int | None) -> tuple[Image.Image, tuple[int
         image = source
     else:
         image = _open(_data(source, name), name)
-    turn = image.getexif().get(0x0112) if isinstance(source, Image.Image) else None
     size = image.size
     if size[0] * size[1] > MAX_PIXELS:
         raise ImageError(f"{name} has {size[0]}x{size[1]} px, at most {MAX_PIXELS:,} px are read: scale it down.")
@@ -107,7 +106,7 @@ def _read(source, name: str, height: int | None) -> tuple[Image.Image, tuple[int
         image.load()
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken EXIF data is no reason to speak
-            turn = image.getexif().get(0x0112, turn)
+            turn = image.getexif().get(0x0112)
     except Exception as error:  # Pillow's decoders raise anything, from SyntaxError to struct.error
         raise ImageError(f"{name} cannot be decoded, it may be cut short or damaged: {_reason(error)}.") from error
     if turn in (5, 6, 7, 8):
@@ -116,7 +115,7 @@ def _read(source, name: str, height: int | None) -> tuple[Image.Image, tuple[int
         raise _too_wide(name, round(size[0] * height / size[1]), height)
     if height:
         factor = max(image.size[0] // _bounded(image.size)[0], 1)
-        image = _reducible(image).reduce(factor) if factor > 1 else image
+        image = Image.fromarray(_light(image)).reduce(factor) if factor > 1 else image
     return (image.transpose(_TRANSPOSE[turn]) if turn in _TRANSPOSE else image), size
 
 
@@ -184,10 +183,6 @@ def _too_wide(name: str, width: int, height: int) -> ImageError:
 def _bounded(size: tuple[int, int]) -> tuple[int, int]:
     factor = max(1, int(np.sqrt(size[0] * size[1] / WORK_PIXELS)))
     return size[0] // factor, size[1] // factor
-
-
-def _reducible(image: Image.Image) -> Image.Image:
-    return image.convert("RGBA") if image.mode in ("P", "PA", "1") else image
 
 
 def _light(image: Image.Image) -> np.ndarray:
