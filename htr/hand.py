@@ -1,16 +1,18 @@
-"""Floor 1: a writer's hand. Lays glyphs of strokes in a row, bends and joins each on its own, and draws them with a pen."""
+"""Floor 1: a writer's hand. Lays glyphs of strokes in a row, bends and joins each on its own, draws them with a pen."""
 
+import functools
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-SCALE = 2  # drawing is done at this many times the size, then averaged: strokes get fractional widths
+SCALE = 4  # drawing is done at this many times the size, then averaged: strokes get fractional widths
+HABITS = 97  # rows of a writer's table of letter shapes; a prime, so that letters rarely share one
 
 
 @dataclass(frozen=True)
 class Hand:
-    """One writer's way. Lengths in x-heights unless said; all amounts are what the writer does on average."""
+    """One writer's way. Lengths in x-heights unless said; amounts are what the writer does on average."""
 
     x_height: float  # px
     slant: float  # x moved per unit of height
@@ -29,164 +31,232 @@ class Hand:
     ascender: float  # stretch of what is above the x-height
     descender: float
     capital: float  # size of capitals
-    seed: int  # which of a letter's forms this writer prefers
+    seed: int  # this writer's own letter shapes
 
 
-def new_hand(rng, manner="print"):
-    """A random writer; a script manner joins most of its letters, a print manner few."""
+def new_hand(rng, manner="print", *, strength=1.0):
+    """rng -> a random Hand; a script manner joins most letters, a print manner few, strength scales the sloppiness."""
     u, n = rng.uniform, rng.normal
     script = manner == "script"
-    joining = u(0.75, 1) if script else (u(0.3, 0.95) if rng.random() < 0.35 else u(0, 0.2) * (rng.random() < 0.5))
-    sloppy = rng.random() ** 1.5
+    half = rng.random() < 0.35
+    joining = u(0.75, 1) if script else (u(0.3, 0.95) if half else u(0, 0.2) * (rng.random() < 0.5))
+    sloppy = strength * rng.random() ** 1.2
     x_height = u(13, 22)
-    return Hand(x_height=x_height, slant=float(np.clip(n(0.0 if script else 0.14, 0.17), -0.4, 0.65)), aspect=float(np.exp(n(0.0, 0.2))),
-                spacing=float(np.clip(n(0.24, 0.13), 0.06, 0.8)), space=u(0.6, 1.7), joining=float(joining),
-                smooth=int(rng.integers(0, 4)) + int(3 * sloppy), jitter=0.02 + 0.07 * sloppy, wobble=0.02 + 0.07 * sloppy,
-                pen=float(np.clip(x_height * np.exp(n(-2.1, 0.35)), 1.1, 5.0)), pressure=u(0, 0.3), contrast=u(0, 0.3) if rng.random() < 0.6 else 0.0,
-                drift=n(0, 0.025), wave=abs(n(0, 0.04)), ascender=u(0.65, 1.25), descender=u(0.6, 1.3), capital=u(0.85, 1.2),
-                seed=int(rng.integers(1 << 30)))
+    slant = float(np.clip(n(0.08, 0.16 * strength + 0.02), -0.35, 0.6))
+    return Hand(
+        x_height=x_height, slant=slant, aspect=float(np.exp(n(-0.02, 0.18))), spacing=u(0.08, 0.42),
+        space=u(0.5, 1.5), joining=float(joining), smooth=int(rng.integers(0, 3)) + int(3 * sloppy),
+        jitter=0.015 + 0.06 * sloppy, wobble=0.02 + 0.07 * sloppy,
+        pen=float(np.clip(x_height * np.exp(n(-2.15, 0.35)), 1.2, 4.5)), pressure=u(0, 0.3),
+        contrast=u(0, 0.35) if rng.random() < 0.5 else 0.0, drift=n(0, 0.02), wave=abs(n(0, 0.04 * strength)),
+        ascender=u(0.6, 1.2), descender=u(0.6, 1.25), capital=u(0.8, 1.15), seed=int(rng.integers(1 << 40)))
 
 
-def write(font, text, rng, hand):
-    """text -> ink (height, width) float32 in 0..1: the share of each pixel that the pen covered."""
-    glyphs = [_choose(font, c, rng, hand) for c in text]
-    paths = _paths(glyphs, text, rng, hand)
-    return _draw(paths, rng, hand)
+def write(font, texts, rng, hand):
+    """texts -> list of ink (height, width) float32 in 0..1: the share of each pixel that the pen covered.
+
+    The words of a writer are laid out in one go: the numpy calls of one word cost as much as those of twelve.
+    """
+    written = [text.replace(" ", "") for text in texts]
+    glyphs = _choose(font, "".join(written), rng, hand)
+    first = np.cumsum([0] + [len(w) for w in written])  # first letter of each word
+    chains, word_of = _lay(glyphs, texts, first, rng, hand)
+    points, ends = _place(chains, word_of, rng, hand)
+    return _draw(points, ends, np.asarray(word_of), rng, hand)
 
 
-def _choose(font, character, rng, hand):
-    if character == " ":
-        return None
-    forms = font.glyphs[character]
-    if len(forms) == 1:
-        return forms[0]
-    # A writer keeps to one form of a letter, nearly always.
-    mine = (hand.seed >> (ord(character) % 13)) % len(forms)
-    return forms[mine if rng.random() < 0.85 else int(rng.integers(len(forms)))]
+def _choose(font, text, rng, hand):
+    """Characters -> Glyphs. A writer keeps to one form of a letter, nearly always; the first forms are the usual ones."""
+    chances, glyphs = rng.random((2, len(text))).tolist(), []
+    for character, changes, other in zip(text, *chances, strict=True):
+        forms = font.glyphs(character)
+        number = int(other * (1 << 30)) if changes > 0.88 else hand.seed // (ord(character) * 7 + 3)
+        glyphs.append(forms[min(number % len(forms), number // 64 % len(forms))])
+    return glyphs
 
 
-def _paths(glyphs, text, rng, hand):
-    """Glyphs -> the pen's ways [(points, 2)] in pixels, before they are moved onto a canvas."""
-    letters = [(g, c) for g, c in zip(glyphs, text, strict=True) if g]
-    bent = _bend(letters, rng, hand)
-    gaps = np.maximum(0.03, hand.spacing + rng.normal(0, 0.05 + hand.jitter, len(text)))
-    joined = rng.random(len(text)) < hand.joining
-    paths, x, index, previous = [], 0.0, 0, None
-    for i, glyph in enumerate(glyphs):
-        if glyph is None:
-            x, previous = x + hand.space * (1 + 0.2 * rng.normal()) * hand.aspect, None
-            continue
-        strokes, index = bent[index], index + 1
-        low, high = min(s[:, 0].min() for s in strokes), max(s[:, 0].max() for s in strokes)
-        for s in strokes:
-            s[:, 0] += x - low
-        chains = {}
-        if previous is not None and joined[i] and text[i].isalpha() and text[i - 1].isalpha():
-            chains = _join(paths, previous, glyph, strokes)
-        previous = None
-        for k, s in enumerate(strokes):
-            at = chains.get(k)
-            if at is None:
-                at = len(paths)
-                paths.append(s)
-            if k == glyph.exit[0]:
-                previous = (at, s[glyph.exit[1]], glyph.exit[1] > 0)
-        x += high - low + gaps[i] * (0.6 if joined[i] else 1.0)
-    return _place(paths, rng, hand)
+@functools.lru_cache(256)
+def _habits(seed):
+    """seed -> a writer's lasting letter shapes: sizes and leans (HABITS, 6), waves (HABITS, 5) of a bend."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.standard_normal((HABITS, 6), np.float32)
+    waves = rng.standard_normal((HABITS, 5), np.float32)
+    waves[:, :2] = waves[:, :2] * 1.1 + np.sign(waves[:, :2]) * 1.5
+    waves[:, 4] *= 3
+    return sizes, _unfolded(waves)
 
 
-def _bend(letters, rng, hand):
-    """[(Glyph, character)] -> strokes of each, turned, scaled and bent on their own: two e's are never the same."""
-    flat = [s for g, _ in letters for s in g.strokes]
-    counts = [len(s) for s in flat]
-    owner = np.repeat(np.arange(len(letters)), [sum(len(s) for s in g.strokes) for g, _ in letters])
-    p = np.concatenate(flat)
+def _unfolded(waves):
+    """Waves (n, 5) with the amount bounded, so that at the largest wobble no stroke folds over itself."""
+    waves[:, 2:4] = np.clip(waves[:, 2:4], -1.6, 1.6)
+    steep = np.abs(waves[:, :2]).max(1) * np.abs(waves[:, 2:4]).max(1)
+    waves[:, 2:4] *= np.minimum(1, 4.5 / (steep + 1e-6))[:, None]
+    return waves
+
+
+def _bend(glyphs, text, rng, hand):
+    """Glyphs -> (points (n, 2), letter of each point): each letter sized, turned and bent on its own."""
+    p = np.concatenate([g.points for g in glyphs])
+    owner = np.repeat(np.arange(len(glyphs)), [len(g.points) for g in glyphs])
+    row = np.array([ord(c) % HABITS for c in text])
+    sizes, waves = _habits(hand.seed)
+    r = rng.standard_normal((len(glyphs), 11), np.float32)
+    s = (0.9 * sizes[row] + r[:, :6]) * hand.jitter
     x, y = p[:, 0], p[:, 1]
     y = np.where(y < -1, -1 + (y + 1) * hand.ascender, np.where(y > 0, y * hand.descender, y))
-    n, j = len(letters), hand.jitter
-    r = rng.standard_normal((n, 6)).astype(np.float32)
-    big = np.array([hand.capital if c.isupper() or c.isdigit() else 1.0 for _, c in letters], np.float32)
-    sx, sy = np.exp(j * 1.6 * r[:, 0]) * big * hand.aspect, np.exp(j * 1.2 * r[:, 1]) * big
-    turn, lean, up = j * r[:, 2], j * r[:, 3], j * 0.9 * r[:, 4]
-    # Two slow waves a letter: wavelengths of half to two letters.
-    w = rng.uniform(1.5, 5.0, (2, n, 2)).astype(np.float32) * np.sign(rng.standard_normal((2, n, 2)))
-    phase = rng.uniform(0, 6.3, (2, n))
-    amount = hand.wobble * 0.9 * rng.standard_normal((2, n, 2))
-    dx, dy = 0.0, 0.0
-    for k in range(2):
-        s = np.sin(w[k, owner, 0] * x + w[k, owner, 1] * y + phase[k, owner])
-        dx, dy = dx + amount[k, owner, 0] * s, dy + amount[k, owner, 1] * s
-    x, y = (x + dx) * sx[owner], (y + dy) * sy[owner]
-    x, y = x - (turn + lean)[owner] * y, y + turn[owner] * x + up[owner]
-    parts = iter(np.split(np.stack([x, y], 1).astype(np.float32), np.cumsum(counts)[:-1]))
-    return [[next(parts) for _ in g.strokes] for g, _ in letters]
+    # One bend is the writer's own for this letter, one is of the moment: no two e's are the same.
+    moment = r[:, 6:] * np.float32([1.2, 1.2, 0.6, 0.6, 3])
+    for w in (waves[row], _unfolded(moment)):
+        w = w[owner]
+        wave = np.sin(w[:, 0] * x + w[:, 1] * y + w[:, 4]) * (1.3 * hand.wobble)
+        x, y = x + w[:, 2] * wave, y + w[:, 3] * wave
+    big = np.array([hand.capital if c.isupper() or c.isdigit() else 1.0 for c in text], np.float32)
+    wide, high = (np.exp(1.5 * s[:, 0]) * big * hand.aspect)[owner], (np.exp(1.2 * s[:, 1]) * big)[owner]
+    turn = s[owner, 2]
+    x, y = x * wide, y * high + 0.9 * s[owner, 4]
+    return np.stack([x - (turn + s[owner, 3]) * y, y + turn * x], 1).astype(np.float32), owner
 
 
-def _join(paths, previous, glyph, strokes):
-    """Draws the stroke that leads from the last letter to this one; returns {stroke: path} where it became one way."""
-    at, start, is_end = previous
-    stroke, point = glyph.entry
-    end = strokes[stroke][point]
-    dx, dy = end - start
-    if dx < -0.3 or dx > 1.6 or abs(dy) > 1.7:
-        return {}
-    reach = max(0.15, abs(dx)) * 0.6
-    t = np.linspace(0, 1, max(4, int((abs(dx) + abs(dy)) / 0.12)), dtype=np.float32)[1:-1, None]
-    a, b = start + np.float32([reach, 0.12]), end - np.float32([reach * 0.6, -0.25 if dy < -0.3 else 0.0])
-    curve = (1 - t) ** 3 * start + 3 * (1 - t) ** 2 * t * a + 3 * (1 - t) * t**2 * b + t**3 * end
-    whole = point == 0
-    tail = np.concatenate([curve, strokes[stroke]]) if whole else np.concatenate([curve, end[None]])
-    if is_end and paths[at][-1] is not None and np.array_equal(paths[at][-1], start):
-        paths[at] = np.concatenate([paths[at], tail])
-    else:
-        paths.append(np.concatenate([start[None], tail]))
-        at = len(paths) - 1
-    return {stroke: at} if whole else {}
+def _lay(letters, texts, first, rng, hand):
+    """Letters of all words -> the pen's ways, lists of pieces (n, 2), and the word of each."""
+    text = "".join(texts).replace(" ", "")
+    p, owner = _bend(letters, text, rng, hand)
+    starts = np.cumsum([0] + [len(g.points) for g in letters])
+    low, high = np.minimum.reduceat(p[:, 0], starts[:-1]), np.maximum.reduceat(p[:, 0], starts[:-1])
+    gaps = np.maximum(0.04, hand.spacing + rng.normal(0, 0.03 + hand.jitter, len(letters)))
+    blanks = np.array([b for t in texts for b in _blanks(t)], np.float32)
+    gaps += blanks * hand.space * hand.aspect * (1 + 0.15 * rng.standard_normal(len(letters)))
+    ends = np.cumsum(gaps + high - low)
+    origin = np.repeat(np.concatenate([[0], ends])[first[:-1]], np.diff(first))
+    p[:, 0] += (ends - high - origin)[owner]
+    alpha = np.array([c.isalpha() for c in text])
+    joined = (rng.random(len(letters)) < hand.joining) & alpha & np.roll(alpha, 1) & (blanks == 0)
+    joined[first[:-1]] = False
+    words = np.repeat(np.arange(len(texts)), np.diff(first)).tolist()
+    return _chain(letters, p, starts.tolist(), joined.tolist(), words)
 
 
-def _place(paths, rng, hand):
-    """x-heights -> pixels: baseline, slant and the low-pass filter of a hasty pen."""
-    counts = np.array([len(p) for p in paths])
-    p = np.concatenate(paths).astype(np.float32)
+def _blanks(text):
+    """How many spaces go before each letter that leaves ink."""
+    counts, spaces = [], 0
+    for character in text:
+        if character == " ":
+            spaces += 1
+        else:
+            counts.append(spaces)
+            spaces = 0
+    return counts
+
+
+def _chain(letters, p, starts, joined, words):
+    """Strings the strokes of joined letters together, with a connecting stroke in between; -> chains, word of each."""
+    chains, word_of, last = [], [], None  # a chain is a list of pieces written without lifting the pen
+
+    def begin(piece, word):
+        chains.append([piece])
+        word_of.append(word)
+        return chains[-1]
+
+    for glyph, start, join, word in zip(letters, starts, joined, words, strict=False):
+        into, at = glyph.entry
+        out = None
+        for k, (a, b) in enumerate(glyph.spans):
+            stroke = p[start + a:start + b]
+            curve = _curve(last[1], stroke[at]) if join and last and k == into else None
+            if curve is None:
+                chain = begin(stroke, word)
+            else:
+                chain = last[0] if last[2] else begin(last[1][None], word)
+                chain += [curve, stroke] if at == 0 else [curve, stroke[at:at + 1]]
+                if at:
+                    chain = begin(stroke, word)
+            if k == glyph.exit[0]:
+                # From a stroke's beginning the pen cannot go on: it is put down there again.
+                out = (chain, stroke[glyph.exit[1]], glyph.exit[1] > 0)
+        last = out
+    order = sorted(range(len(chains)), key=word_of.__getitem__)
+    return [chains[i] for i in order], [word_of[i] for i in order]
+
+
+@functools.cache
+def _bernstein(count):
+    """-> weights (count, 4) of a cubic curve's four points, without its ends."""
+    t = np.linspace(0, 1, count + 2, dtype=np.float32)[1:-1, None]
+    return np.concatenate([(1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3], 1)
+
+
+def _curve(start, end):
+    """A connecting stroke (n, 2) without its ends, or None where the way is too far for one."""
+    (x, y), (u, v) = start.tolist(), end.tolist()
+    dx, dy = u - x, v - y
+    if dx < -0.35 or dx > 1.4 or abs(dy) > 1.7:
+        return None
+    reach = max(0.15, abs(dx)) * 0.55
+    out, back = (0.1 if dy < -0.2 else 0.0), (-0.3 if dy < -0.3 else 0.0)
+    four = np.array(((x, y), (x + reach, y + out), (u - reach * 0.7, v - back), (u, v)), np.float32)
+    return _bernstein(max(2, int((abs(dx) + abs(dy)) / 0.12))) @ four
+
+
+def _place(chains, word_of, rng, hand):
+    """x-heights -> (points in pixels (n, 2), end of each chain): baseline, slant, a hasty pen's low-pass."""
+    p = np.concatenate([piece for chain in chains for piece in chain])
+    counts = [sum(map(len, chain)) for chain in chains]
     ends = np.cumsum(counts)
-    fixed = np.zeros(len(p), bool)
-    fixed[ends - 1] = fixed[ends - counts] = True
+    fixed = np.concatenate([ends - counts, ends - 1])
+    kept = p[fixed]
     for _ in range(hand.smooth):
         q = p.copy()
-        q[1:-1] = 0.25 * p[:-2] + 0.5 * p[1:-1] + 0.25 * p[2:]
-        q[fixed] = p[fixed]
+        q[1:-1] = 0.25 * (p[:-2] + p[2:]) + 0.5 * p[1:-1]
+        q[fixed] = kept
         p = q
     x, y = p[:, 0], p[:, 1]
-    y = y + hand.drift * x + hand.wave * np.sin(x * rng.uniform(0.2, 0.9) + rng.uniform(0, 6.3))
-    p = np.stack([x - hand.slant * y, y], 1) * hand.x_height
-    return np.split(p, ends[:-1])
+    r = rng.random((3, word_of[-1] + 1), np.float32)
+    rise, rate, phase = np.repeat(r[:, word_of], counts, axis=1)
+    y = y - (hand.drift + 0.05 * (rise - 0.5)) * x + hand.wave * np.sin(x * (0.2 + rate) + 6.3 * phase)
+    return np.stack([x - hand.slant * y, y], 1) * np.float32(hand.x_height), ends
 
 
-def _draw(paths, rng, hand):
-    """Ways in pixels -> ink (height, width) float32. The width follows pressure and direction, in runs of equal width."""
-    margin = hand.pen + 2 + rng.integers(0, 5)
-    low = np.min([p.min(0) for p in paths], 0) - margin
-    high = np.max([p.max(0) for p in paths], 0) + margin
-    width, height = np.ceil(high - low).astype(int) + 1
-    canvas = np.zeros((int(height) * SCALE, int(width) * SCALE), np.uint8)
-    rate, phase, phase2 = rng.uniform(0.02, 0.12), rng.uniform(0, 6.3), rng.uniform(0, 6.3)
-    runs = {}
-    done = 0
-    for path in paths:
-        keep = path[::2] if len(path) > 6 else path
-        keep = np.concatenate([keep, path[-1:]])
-        steps = np.diff(keep, axis=0)
-        i = np.arange(done, done + len(steps))
-        done += 2 * len(steps)
-        down = steps[:, 1] / (np.abs(steps).sum(1) + 1e-6)
-        swing = np.sin(i * rate + phase) * 0.6 + np.sin(i * rate * 2.7 + phase2) * 0.4
-        wide = hand.pen * (1 + hand.pressure * swing) * (1 + hand.contrast * down)
-        level = np.maximum(2, np.round(wide * SCALE)).astype(int)
-        points = np.round((keep - low) * (SCALE * 16)).astype(np.int32)
-        cuts = np.flatnonzero(np.diff(level)) + 1
-        for a, b in zip([0, *cuts], [*cuts, len(level)], strict=True):
-            runs.setdefault(int(level[a]), []).append(points[a:b + 1])
-    for level, lines in runs.items():
-        cv2.polylines(canvas, lines, False, 255, level, cv2.LINE_AA, 4)
-    ink = cv2.resize(canvas, (int(width), int(height)), interpolation=cv2.INTER_AREA)
-    return ink.astype(np.float32) / 255
+def _widths(p, rng, hand):
+    """Points (n, 2) in pixels -> width of the n - 1 steps between them, in pixels of the large canvas, int32."""
+    steps = np.diff(p, axis=0)
+    i = np.arange(len(steps), dtype=np.float32)
+    rate, phase, second = rng.random(3, np.float32)
+    rate = 0.03 + 0.12 * rate
+    swing = 0.6 * np.sin(i * rate + 6.3 * phase) + 0.4 * np.sin(i * (2.7 * rate) + 6.3 * second)
+    wide = hand.pen * (1 + hand.pressure * swing)
+    if hand.contrast:
+        wide *= 1 + hand.contrast * steps[:, 1] / (np.abs(steps).sum(1) + 1e-6)
+    return np.maximum(SCALE + 0.5, wide * SCALE).astype(np.int32)
+
+
+def _draw(p, ends, word_of, rng, hand):
+    """Ways in pixels -> list of ink (height, width) float32; strokes are drawn in runs of equal width."""
+    level = _widths(p, rng, hand)
+    level[ends[:-1] - 1] = 0  # the pen is lifted
+    last = np.flatnonzero(np.diff(word_of, append=word_of[-1] + 1))  # last chain of each word
+    stops = ends[last].tolist()
+    margins = (hand.pen + 1 + 4 * rng.random((len(stops), 2))).astype(np.float32)
+    starts = [0, *stops[:-1]]
+    low = np.minimum.reduceat(p, starts) - margins
+    sizes = (np.ceil(np.maximum.reduceat(p, starts) - low + margins) + 1).astype(int).tolist()
+    points = np.round((p - np.repeat(low, np.diff([0, *stops]), axis=0)) * (SCALE * 16)).astype(np.int32)
+    cuts = np.concatenate([[0], np.flatnonzero(np.diff(level)) + 1, [len(level)]])
+    inks = []
+    for start, stop, (width, height) in zip(starts, stops, sizes, strict=True):
+        mine = cuts[np.searchsorted(cuts, start):np.searchsorted(cuts, stop - 1)].tolist()
+        runs = {}
+        for a, b in zip([start, *mine], [*mine, stop - 1], strict=True):
+            if b > a and level[a]:
+                runs.setdefault(int(level[a]), []).append(points[a:b + 1])
+        canvas = np.zeros((height * SCALE, width * SCALE), np.uint8)
+        for thickness, lines in runs.items():
+            cv2.polylines(canvas, lines, False, 255, thickness, cv2.LINE_8, 4)
+        inks.append(_shrink(canvas).astype(np.float32) / 255)
+    return inks
+
+
+def _shrink(canvas):
+    """Averages SCALE x SCALE pixels. Twice by two: OpenCV has a fast way for that only."""
+    for _ in range(2):
+        canvas = cv2.resize(canvas, (canvas.shape[1] // 2, canvas.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return canvas

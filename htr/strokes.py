@@ -6,15 +6,18 @@ from the base letter's strokes and strokes of our own, so that no glyph is ever 
 
 import functools
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-STEP = 0.09  # distance between neighbouring points, in x-heights
+from htr import letters
 
-# Fonts of the package that look like a pen's work; gothic, greek, music and maps are left out, so is `cursive`, whose letters are `scripts`'.
-HERSHEY = {"futural": "print", "futuram": "print", "rowmans": "print", "rowmand": "print", "timesr": "print",
-           "timesi": "print", "scripts": "script", "scriptc": "script"}
+STEP = 0.12  # distance between neighbouring points, in x-heights
+
+# Fonts of the package that look like a pen's work, with manner and weight: gothic, greek, music and maps are left out, and
+# `cursive`, whose letters are those of `scripts`. Fonts of double strokes look printed: they come seldom.
+HERSHEY = {"futural": ("print", 1.0), "futuram": ("print", 0.3), "rowmans": ("print", 1.0), "rowmand": ("print", 0.3),
+           "timesr": ("print", 0.3), "timesi": ("print", 0.4), "scripts": ("script", 1.0), "scriptc": ("script", 0.6)}
 
 # Combining marks as strokes around (0, 0), the middle of the mark: x-heights, y down.
 MARKS = {
@@ -48,31 +51,65 @@ SIGNS = {
 
 @dataclass(frozen=True)
 class Glyph:
-    """Strokes [(points, 2)] in x-heights, left edge at x = 0; `joins` says where a pen comes in and goes out."""
+    """Strokes in x-heights, left edge at x = 0: points (n, 2), and of each stroke the span of points that is its own."""
 
-    strokes: tuple
+    points: np.ndarray
+    spans: tuple
     width: float
     entry: tuple  # (stroke, point) where a connecting stroke arrives
     exit: tuple  # (stroke, point) where one leaves
 
+    @property
+    def strokes(self):
+        """The strokes as a list of points (n, 2)."""
+        return [self.points[a:b] for a, b in self.spans]
+
 
 @dataclass(frozen=True)
 class StrokeFont:
-    """A name, the manner (print or script) and for each character one or more glyphs."""
+    """A name, the manner (print or script), for each character the strokes of its forms, and how often writers have it.
+
+    Letters that `lines` lacks are composed, where they can be, from those it has; glyphs are made when first written.
+    """
 
     name: str
     manner: str
-    glyphs: dict
+    lines: dict  # character -> forms, each a list of polylines in x-heights, y down, baseline 0
+    weight: float = 1.0
+    capitals: bool = True  # whether words of capitals are ever written so
+    _glyphs: dict = field(default_factory=dict, repr=False, compare=False)
 
     def missing(self, text):
         """The characters of text, sorted, that this font cannot write."""
-        return "".join(sorted({c for c in text if c != " " and c not in self.glyphs}))
+        return "".join(sorted({c for c in text if c != " " and not self._can(c)}))
 
-    def draw(self, text, rng, hand=None):
-        """text -> ink (height, width) float32 in 0..1, in the hand given or in a new one."""
+    def glyphs(self, character):
+        """character -> tuple of Glyphs, one for each form; KeyError where the font cannot write it."""
+        if character not in self._glyphs:
+            self._glyphs[character] = self._make(character)
+        return self._glyphs[character]
+
+    def draw(self, texts, rng, hand=None):
+        """texts -> list of ink (height, width) float32 in 0..1, in the hand given or in a new one."""
         from htr import hand as hands
 
-        return hands.write(self, text, rng, hand or hands.new_hand(rng, self.manner))
+        return hands.write(self, texts, rng, hand or hands.new_hand(rng, self.manner))
+
+    def _can(self, character):
+        if character in self.lines or character in SIGNS:
+            return True
+        return all(c in self.lines for c in LIGATURES.get(character, ACCENTED.get(character, "?")[:1]))
+
+    def _make(self, character):
+        if character in self.lines:
+            return tuple(make_glyph(form) for form in self.lines[character])
+        if character in SIGNS:
+            return (make_glyph(SIGNS[character]),)
+        if character in LIGATURES:
+            first, second = LIGATURES[character]
+            return tuple(_ligature(a, b) for a in self.glyphs(first) for b in self.glyphs(second))
+        base, mark = ACCENTED[character]
+        return tuple(_accented(glyph, mark) for glyph in self.glyphs(base))
 
 
 def resample(points, step=STEP):
@@ -112,15 +149,22 @@ def make_glyph(polylines):
     width = float(max(s[:, 0].max() for s in strokes))
     # Dots and accents float above the x-height: no pen arrives or leaves there.
     body = [i for i, s in enumerate(strokes) if s[:, 1].max() > -0.8 and len(s) > 4] or [0]
-    return Glyph(tuple(strokes), width, _entry(strokes, body, width), _exit(strokes, body))
+    ends = np.cumsum([len(s) for s in strokes]).tolist()
+    spans = tuple(zip([0, *ends[:-1]], ends, strict=True))
+    return Glyph(np.concatenate(strokes), spans, width, _entry(strokes, body, width), _exit(strokes, body))
 
 
 def _entry(strokes, body, width):
     first = strokes[body[0]]
     if first[0, 0] < 0.4 * width and first[0, 1] > -1.3:
         return body[0], 0
-    stroke, point = min(((i, j) for i in body for j in range(len(strokes[i])) if strokes[i][j, 1] > -1.3),
-                        key=lambda k: strokes[k[0]][k[1], 0] + 0.1 * abs(strokes[k[0]][k[1], 1] + 0.6), default=(body[0], 0))
+    cost, stroke, point = float("inf"), body[0], 0
+    for i in body:  # the leftmost point at the height of small letters
+        s = strokes[i]
+        costs = np.where(s[:, 1] > -1.3, s[:, 0] + 0.1 * np.abs(s[:, 1] + 0.6), np.inf)
+        j = int(costs.argmin())
+        if costs[j] < cost:
+            cost, stroke, point = costs[j], i, j
     return stroke, point
 
 
@@ -129,21 +173,16 @@ def _exit(strokes, body):
     return max(ends, key=lambda k: strokes[k[0]][k[1], 0] - 0.6 * abs(strokes[k[0]][k[1], 1]))
 
 
-def _accented(base, marks):
-    """Base glyph and combining marks -> Glyph, or None where a mark has no strokes of ours."""
-    if any(m not in MARKS for m in marks):
-        return None
-    strokes = list(base.strokes)
-    if any(m not in BELOW for m in marks) and len(strokes) > 1:
+def _accented(base, mark):
+    """Base glyph and one combining mark -> Glyph."""
+    strokes, below = base.strokes, mark in BELOW
+    if not below and len(strokes) > 1:
         strokes = [s for s in strokes if s[:, 1].max() > -1.05] or strokes  # an i under an accent loses its dot
     top = min(s[:, 1].min() for s in strokes)
-    low = [s for s in strokes if s[:, 1].min() <= top + 0.2]
-    middle = np.mean([(s[:, 0].min() + s[:, 0].max()) / 2 for s in low])
-    for mark in marks:
-        at = (base.width / 2, 0.06) if mark in BELOW else (middle, top - 0.33)
-        strokes += [np.float32(line) * np.float32(1.0) + np.float32(at) for line in MARKS[mark]]
-        top -= 0.35 if mark not in BELOW else 0
-    return make_glyph(strokes)
+    high = [s for s in strokes if s[:, 1].min() <= top + 0.2]
+    middle = float(np.mean([(s[:, 0].min() + s[:, 0].max()) / 2 for s in high]))
+    at = np.float32((base.width / 2, 0.06) if below else (middle, top - 0.33))
+    return make_glyph([*strokes, *[np.float32(line) + at for line in MARKS[mark]]])
 
 
 def _ligature(first, second):
@@ -152,24 +191,11 @@ def _ligature(first, second):
     return make_glyph([*first.strokes, *[s + shift for s in second.strokes]])
 
 
-def complete(glyphs):
-    """Adds to a dict of character -> glyphs every letter that its own strokes can compose; returns a new dict."""
-    glyphs = dict(glyphs)
-    for sign, lines in SIGNS.items():
-        glyphs.setdefault(sign, (make_glyph(lines),))
-    for both, (a, b) in {"œ": "oe", "æ": "ae", "Œ": "OE", "Æ": "AE"}.items():
-        if both not in glyphs and a in glyphs and b in glyphs:
-            glyphs[both] = tuple(_ligature(x, y) for x in glyphs[a] for y in glyphs[b])
-    for character in ACCENTED:
-        base, *marks = unicodedata.normalize("NFD", character)
-        if character not in glyphs and base in glyphs:
-            glyphs[character] = tuple(g for g in (_accented(b, marks) for b in glyphs[base]) if g)
-    return {c: g for c, g in glyphs.items() if g}
+LIGATURES = {"œ": "oe", "æ": "ae", "Œ": "OE", "Æ": "AE"}
 
-
-# Letters with marks above or below, of Latin-1 and Latin Extended-A, that MARKS can write.
-ACCENTED = "".join(c for c in map(chr, range(0xC0, 0x180))
-                   if len(d := unicodedata.normalize("NFD", c)) == 2 and d[0].isascii() and d[1] in MARKS)
+# Letters of Latin-1 and Latin Extended-A with one mark that MARKS can write: "é" -> "e" and the mark.
+ACCENTED = {c: d for c in map(chr, range(0xC0, 0x180))
+            if len(d := unicodedata.normalize("NFD", c)) == 2 and d[0].isascii() and d[1] in MARKS}
 
 
 @functools.cache
@@ -178,19 +204,42 @@ def hershey_fonts():
     from HersheyFonts import HersheyFonts
 
     source, fonts = HersheyFonts(), {}
-    for name, manner in HERSHEY.items():
+    for name, (manner, weight) in HERSHEY.items():
         source.load_default_font(name)
-        fonts[name] = StrokeFont(name, manner, complete(_read(source.all_glyphs)))
+        fonts[name] = StrokeFont(name, manner, _read(source.all_glyphs), weight, manner == "print")
     return fonts
 
 
+@functools.cache
+def own_fonts():
+    """-> dict of name -> StrokeFont of the letters in letters.py; what they lack is taken from Hershey's futural."""
+    shared = {**letters.CAPITALS, **letters.FIGURES}
+    sets = {"printed": [letters.PRINTED], "joined": [letters.JOINED], "mingled": [letters.PRINTED, letters.JOINED]}
+    rest = {c: g for c, g in hershey_fonts()["futural"].lines.items() if c.isascii() and not c.isalnum()}
+    fonts = {}
+    for name, tables in sets.items():
+        forms = {}
+        for table in [shared, *tables, letters.RARE]:
+            for character, text in table.items():
+                forms[character] = forms.get(character, ()) + tuple(_parse(f) for f in text.split("|"))
+        manner = "script" if name == "joined" else "print"
+        fonts[name] = StrokeFont(name, manner, {**rest, **forms}, 2.5)
+    return fonts
+
+
+def _parse(form):
+    """"x,y x,y / ..." with y up and an x-height of 10 -> polylines in x-heights, y down."""
+    lines = [[tuple(map(float, p.split(","))) for p in line.split()] for line in form.split(" / ")]
+    return [np.float32(line) * np.float32([0.1, -0.1]) for line in lines]
+
+
 def _read(table):
-    """Hershey's glyph table -> character -> (Glyph,), scaled so that the x-height is 1 and the baseline 0."""
+    """Hershey's glyph table -> character -> one form, scaled so that the x-height is 1 and the baseline 0."""
     heights = [min(y for s in table["x"].strokes for _, y in s), max(y for s in table["x"].strokes for _, y in s)]
     size = heights[1] - heights[0]
     glyphs = {}
     for character, glyph in table.items():
         lines = [(np.float32(list(s)) - np.float32([0, heights[1]])) / size for s in glyph.strokes if len(s) > 1]
         if lines and len(character) == 1 and " " < character < "\x7f":
-            glyphs[character] = (make_glyph(lines),)
+            glyphs[character] = (lines,)
     return glyphs

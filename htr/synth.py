@@ -3,7 +3,6 @@
 Pens' strokes (Hershey-Fonts, no download) are the default; `outline_fonts` adds a folder of handwriting fonts.
 """
 
-import dataclasses
 from pathlib import Path
 
 import cv2
@@ -11,7 +10,7 @@ import numpy as np
 
 from htr import paper
 from htr.hand import new_hand
-from htr.strokes import hershey_fonts
+from htr.strokes import hershey_fonts, own_fonts
 from htr.vocabulary import LANGUAGES, Vocabulary
 
 # Never used by `words` unless asked for: tests and demos read words in these hands as unseen.
@@ -22,7 +21,7 @@ WORDS_PER_WRITER = 12
 
 def stroke_fonts():
     """-> dict of name -> StrokeFont; those in HELD_OUT_STROKE_FONTS too."""
-    return dict(hershey_fonts())
+    return {**hershey_fonts(), **own_fonts()}
 
 
 def render(text, rng, *, font, hand=None):
@@ -35,44 +34,49 @@ def render(text, rng, *, font, hand=None):
     missing = font.missing(text)
     if missing:
         raise ValueError(f"{text!r} cannot be written in {font.name}: it lacks {missing!r}; choose another font.")
-    ink = font.draw(text, rng, hand)
+    ink = font.draw([text], rng, hand)[0]
     return ink, ink >= INK
 
 
-def words(n, *, seed, fonts=None, lexicon=None, languages=LANGUAGES):
-    """Yields n dicts of image and mask (bytes of PNG or JPEG), text, writer. The same seed gives the same bytes.
+def words(n, *, seed, fonts=None, lexicon=None, languages=LANGUAGES, strength=1.0):
+    """Yields n dicts of image (bytes of JPEG or PNG), mask (bytes of PNG), text, writer; the same seed, the same bytes.
 
     fonts: dict of name -> font (default: all stroke fonts but the held-out ones). A writer is a font and a hand, and
-    writes WORDS_PER_WRITER words; `text` is what is written: a hand of block capitals has its label in capitals.
+    writes WORDS_PER_WRITER words. `text` is what is written: a hand of block capitals has its label in capitals.
+    strength: 0 (neat hands, plain paper) to 1 (hasty hands, any paper, photographs).
     """
     fonts = fonts or {k: f for k, f in stroke_fonts().items() if k not in HELD_OUT_STROKE_FONTS}
     vocabulary = Vocabulary(languages, lexicon=lexicon)
     for number in range(0, n, WORDS_PER_WRITER):
         rng = np.random.default_rng([seed, number])
-        writer = _Writer(fonts, rng, f"{number // WORDS_PER_WRITER:06}")
-        for _ in range(min(WORDS_PER_WRITER, n - number)):
-            yield writer.sample(vocabulary, rng)
+        writer = _Writer(fonts, rng, f"{seed}-{number // WORDS_PER_WRITER:06}", strength)
+        yield from writer.samples(min(WORDS_PER_WRITER, n - number), vocabulary, rng)
 
 
 class _Writer:
     """A font, a hand, a desk (pen and paper), and a way with capitals."""
 
-    def __init__(self, fonts, rng, name):
-        self.fonts = fonts
-        self.font = fonts[list(fonts)[int(rng.integers(len(fonts)))]]
-        self.hand = new_hand(rng, self.font.manner)
-        self.desk = paper.new_desk(rng)
+    def __init__(self, fonts, rng, name, strength):
+        chance = rng.random()
+        self.block = chance < 0.06
+        self.mixed = "".join(c for c in "abdefghijlmnqrty" if rng.random() < 0.25) if 0.06 <= chance < 0.09 else ""
+        usable = [f for f in fonts.values() if f.capitals or not (self.block or self.mixed)] or list(fonts.values())
+        weights = np.array([f.weight for f in usable])
+        self.font = usable[int(rng.choice(len(usable), p=weights / weights.sum()))]
+        self.hand = new_hand(rng, self.font.manner, strength=strength)
+        self.desk, self.strength = paper.new_desk(rng), strength
         self.name = f"{self.font.name}-{name}"
-        kind = rng.random()
-        self.block = kind < 0.05
-        self.mixed = "".join(c for c in "abdefghijlmnqrty" if rng.random() < 0.25) if 0.05 <= kind < 0.08 else ""
 
-    def sample(self, vocabulary, rng):
-        text = self._text(vocabulary, rng)
-        hand = dataclasses.replace(self.hand, drift=self.hand.drift + rng.normal(0, 0.015))
-        ink, mask = render(text, rng, font=self.font, hand=hand)
-        image, mask = paper.photograph(ink, mask, rng, desk=self.desk)
-        return {"image": image, "mask": cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes(), "text": text, "writer": self.name}
+    def samples(self, count, vocabulary, rng):
+        """count, Vocabulary -> list of dicts as `words` yields them."""
+        texts = [self._text(vocabulary, rng) for _ in range(count)]
+        inks = self.font.draw(texts, rng, self.hand)
+        return [self._sample(text, ink, inks[i - 1], rng) for i, (text, ink) in enumerate(zip(texts, inks, strict=True))]
+
+    def _sample(self, text, ink, neighbour, rng):
+        image, mask = paper.photograph(ink, ink >= INK, rng, desk=self.desk, neighbour=neighbour, strength=self.strength)
+        mask = cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes()
+        return {"image": paper.encode(image, rng), "mask": mask, "text": text, "writer": self.name}
 
     def _text(self, vocabulary, rng):
         for _ in range(1000):
@@ -81,20 +85,20 @@ class _Writer:
                 text = text.upper()
             elif self.mixed:
                 text = "".join(c.upper() if c in self.mixed else c for c in text)
-            if text.strip() and not self.font.missing(text):
+            fits = self.font.capitals or sum(c.isupper() for c in text) <= text.count(" ") + text.count("-") + 1
+            if fits and text.strip() and not self.font.missing(text):
                 return text
         raise ValueError(f"None of 1,000 texts can be written in {self.font.name}: give another font or lexicon.")
 
 
-def write_parquet(path, n, *, seed=0, fonts=None, lexicon=None, languages=LANGUAGES):
+def write_parquet(path, n, *, seed=0, fonts=None, lexicon=None, languages=LANGUAGES, strength=1.0):
     """Writes n words in Hugging Face layout: image, mask (features Image), text, writer. Returns the path."""
     import datasets
-    from datasets.arrow_writer import ArrowWriter  # noqa: F401  (fails early where pyarrow is broken)
 
     features = datasets.Features({"image": datasets.Image(), "mask": datasets.Image(), "text": datasets.Value("string"),
                                   "writer": datasets.Value("string")})
     path = Path(path)
-    return _write_table(path, n, features, words(n, seed=seed, fonts=fonts, lexicon=lexicon, languages=languages))
+    return _write_table(path, n, features, words(n, seed=seed, fonts=fonts, lexicon=lexicon, languages=languages, strength=strength))
 
 
 def _write_table(path, n, features, samples, rows=2000):
