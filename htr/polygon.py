@@ -41,10 +41,9 @@ def _paper(window: np.ndarray, mask: np.ndarray, around: np.ndarray) -> np.ndarr
     One flat colour would leave an edge along the polygon where the light falls off.
     """
     colour = window.reshape(*mask.shape, -1).astype(np.float32)
-    grey = colour.mean(2)
-    whole = np.iinfo(window.dtype).max / 255
-    cut = cv2.threshold((grey[mask > 0] / whole).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)[0] * whole
-    bright, middle = grey > cut + whole / 2, float(np.median(around))
+    grey, middle = colour.mean(2), float(np.median(around))
+    levels = (grey * (255 / np.iinfo(window.dtype).max)).astype(np.uint8)
+    bright = levels > cv2.threshold(levels[mask > 0], 0, 255, cv2.THRESH_OTSU)[0]
     inside = mask > 0
     # what fills most of the surroundings is paper, in light writing on dark paper too
     sides = [side & inside for side in (bright, ~bright) if (side & inside).any()]

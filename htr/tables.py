@@ -39,7 +39,7 @@ def _lines(path: Path) -> Iterator[str]:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(
             f"{path} line {line} is not {encoding[:-4] if encoding.endswith('-sig') else encoding} text "
-            f"(byte 0x{data[error.start]:02x}); save the file as UTF-8."
+            f"(byte 0x{data[error.start]:02x}); save it as UTF-8."
         ) from error
     for line in io.StringIO(text, newline=None):
         yield line.rstrip("\n")

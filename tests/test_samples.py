@@ -196,9 +196,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path, encoding):
 
 def test_an_encoding_error_names_file_and_line(tmp_path):
     path = table(tmp_path / "words.csv", "path,text\na.png,noon\nb.png,été\n", "latin-1")
-    with pytest.raises(
-        ValueError, match=r"words\.csv line 3 is not utf-8 text \(byte 0xe9\); save the file as UTF-8\."
-    ):
+    with pytest.raises(ValueError, match=r"words\.csv line 3 is not utf-8 text \(byte 0xe9\); save it as UTF-8\."):
         load(path)
 
 
@@ -343,9 +341,7 @@ def test_wrong_sources_get_one_sentence(tmp_path):
         str(tmp_path / "gone.parquet"): "There is no file or folder",
         str(table(tmp_path / "a.docx", "x")): "is of no kind that is read; give a parquet",
         str(tmp_path / "plain"): "has no metadata.csv",
-        str(
-            table(tmp_path / "a.csv", "scan,label\n0.png,a\n")
-        ): "has no column 'image' for image, it has 'scan', 'label'",
+        str(table(tmp_path / "a.csv", "scan,label\n0.png,a\n")): "no column 'image' for image, it has 'scan', 'label'",
         str(table(tmp_path / "b.csv", "path,path,text\n0.png,a,b\n")): "names the column 'path' twice",
         str(table(tmp_path / "c.csv", "path,text\n")): "has no rows",
         str(table(tmp_path / "d.csv", "")): "has no rows",
