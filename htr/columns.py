@@ -56,7 +56,9 @@ def from_dataset(dataset: "Dataset", source: str, columns: dict[str, str], folde
     from datasets import ClassLabel
 
     mapping = mapping_of(dataset.column_names, source, columns)
-    dataset = dataset.select_columns(list(dict.fromkeys(mapping.values()))).flatten_indices()
+    dataset = dataset.select_columns(list(dict.fromkeys(mapping.values())))
+    if dataset._indices is not None:  # a selection: its table has other rows and another order
+        dataset = dataset.flatten_indices()
     table, values = dataset.data.table, {}
     for column in ("text", "writer", "segmentation"):
         if column in mapping:

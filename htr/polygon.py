@@ -31,6 +31,7 @@ def crop(page: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
         return window
     reach = bottom - top
     around = page[max(top - reach, 0) : bottom + reach, max(left - reach, 0) : right + reach]
+    around = around[:: max(1, len(around) // 64), :: max(1, around.shape[1] // 64)]
     inside = mask.astype(bool).reshape(mask.shape + (1,) * (page.ndim - 2))
     return np.where(inside, window, _paper(window, mask, around))
 
@@ -40,21 +41,31 @@ def _paper(window: np.ndarray, mask: np.ndarray, around: np.ndarray) -> np.ndarr
 
     One flat colour would leave an edge along the polygon where the light falls off.
     """
-    colour = window.reshape(*mask.shape, -1).astype(np.float32)
-    grey, middle = colour.mean(2), float(np.median(around))
-    levels = (grey * (255 / np.iinfo(window.dtype).max)).astype(np.uint8)
-    bright = levels > cv2.threshold(levels[mask > 0], 0, 255, cv2.THRESH_OTSU)[0]
-    inside = mask > 0
-    # what fills most of the surroundings is paper, in light writing on dark paper too
+    stride = max(1, min(mask.shape) // 96)  # paper is smooth: every stride-th pixel tells enough
+    mask = mask[::stride, ::stride]
+    if not mask.any():
+        return np.broadcast_to(np.median(around, axis=(0, 1)).astype(window.dtype), window.shape)
+    colour = window[::stride, ::stride].reshape(*mask.shape, -1).astype(np.float32)
+    middle = float(np.median(around.reshape(*around.shape[:2], -1).mean(2)))
+    paper = _paper_mask(colour.mean(2), mask, middle, np.iinfo(window.dtype).max)[..., None]
+    step = max(1, min(mask.shape) // 16)
+    small = (max(1, mask.shape[1] // step), max(1, mask.shape[0] // step))
+    weighted = cv2.resize(np.concatenate([colour * paper, paper], axis=2), small, interpolation=cv2.INTER_AREA)
+    weighted = cv2.GaussianBlur(weighted, (0, 0), 3)
+    overall = (colour * paper).sum((0, 1)) / paper.sum()
+    spread = (weighted[..., :-1] + 1e-3 * overall) / (weighted[..., -1:] + 1e-3)
+    spread = cv2.resize(np.rint(spread).astype(window.dtype), window.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return spread.reshape(window.shape)
+
+
+def _paper_mask(grey: np.ndarray, mask: np.ndarray, middle: float, white: int) -> np.ndarray:
+    """grey (h, w), mask (h, w) -> float32 (h, w), 1 where the region's paper is.
+
+    What fills most of the surroundings, whose median is middle, is paper; in light writing on dark paper too.
+    """
+    inside, levels = mask > 0, (grey * (255 / white)).astype(np.uint8)
+    bright = levels > cv2.threshold(levels[inside], 0, 255, cv2.THRESH_OTSU)[0]
     sides = [side & inside for side in (bright, ~bright) if (side & inside).any()]
     paper = min(sides, key=lambda side: abs(float(grey[side].mean()) - middle)).astype(np.float32)
     eroded = cv2.erode(paper, np.ones((3, 3), np.uint8))  # without the soft edges of strokes
-    paper = (eroded if eroded.any() else paper)[..., None]
-    step = max(1, min(mask.shape) // 16)
-    small = (max(1, mask.shape[1] // step), max(1, mask.shape[0] // step))
-    weighted = np.concatenate([colour * paper, paper], axis=2)
-    weighted = cv2.GaussianBlur(cv2.resize(weighted, small, interpolation=cv2.INTER_AREA), (0, 0), 3)
-    overall = (colour * paper).sum((0, 1)) / paper.sum()
-    spread = (weighted[..., :-1] + 1e-3 * overall) / (weighted[..., -1:] + 1e-3)
-    spread = cv2.resize(spread, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.rint(spread).astype(window.dtype).reshape(window.shape)
+    return eroded if eroded.any() else paper

@@ -240,7 +240,10 @@ def to_parquet(dataset: "Dataset", path: str | os.PathLike) -> None:
     )
     path = Path(path)
     part = path.with_name(path.name + ".part")  # a run that is stopped leaves no half a file under the name
-    with pq.ParquetWriter(part, features.arrow_schema) as writer:
-        for batch in dataset.with_format("arrow").iter(batch_size=200):
-            writer.write_table(embed_table_storage(batch.cast(features.arrow_schema)))
-    part.replace(path)
+    try:
+        with pq.ParquetWriter(part, features.arrow_schema) as writer:
+            for batch in dataset.with_format("arrow").iter(batch_size=200):
+                writer.write_table(embed_table_storage(batch.cast(features.arrow_schema)))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

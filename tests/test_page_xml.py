@@ -311,3 +311,9 @@ def test_xml_beyond_the_limit_is_refused(folder, monkeypatch):
     (folder / "page.xml").write_text(page_xml(WORDS), encoding="utf-8")
     with pytest.raises(ValueError, match="has more than 10 bytes: split it by page"):
         parse_xml(folder / "page.xml")
+
+
+def test_a_sliver_of_a_large_region_still_gets_paper():
+    page = np.full((600, 600), 230, np.uint8)
+    cut = crop(page, [np.array([(10, 11), (590, 591), (590, 592)], float)])
+    assert (cut == 230).all()

@@ -285,6 +285,14 @@ def test_a_parquet_that_is_written_opens_in_datasets_with_decoded_images(tmp_pat
     assert data[0]["image"].size == read_image(word_folder / "0.png").size
 
 
+def test_an_image_that_has_gone_leaves_no_half_a_parquet(tmp_path, word_folder):
+    data = load(word_folder).dataset
+    (word_folder / "5.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"5\.png"):
+        to_parquet(data, tmp_path / "words.parquet")
+    assert list(tmp_path.glob("words.parquet*")) == []
+
+
 def test_images_without_a_row_are_problems_behind_the_rows(tmp_path):
     pictures(tmp_path / "f")
     table(tmp_path / "f" / "metadata.csv", "file_name,text\n0.png,a\n./1.png,b\ngone.png,c\n2.png,\n")
@@ -330,6 +338,14 @@ def test_a_hub_dataset_of_two_splits_asks_for_one(hub):
 def test_a_hub_name_has_an_owner(source):
     with pytest.raises(ValueError, match="write hf://owner/name"):
         load(source)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=r"hf://nobody/nothing:train cannot be loaded from the hub: .*\.$") as caught:
+        load("hf://nobody/nothing:train")
+    assert "\n" not in str(caught.value)
 
 
 # --- refusals
