@@ -1,6 +1,7 @@
 """Floor 8: the commands. Heavy imports happen inside each command, so that `htr --help` answers at once."""
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -17,7 +18,7 @@ _SHOWN = 20  # problems named on the terminal; problems.csv and `htr check` have
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command -> exit code: 0, 1 (some inputs failed), 2 (usage), 130 (interrupted)."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -46,25 +47,31 @@ def _complain(sentence: str, code: int = FAILED) -> int:
 
 
 def _check(args) -> int:
+    _import_keras()
+    from tqdm import tqdm
+
     from htr import samples
 
     splits = {source: samples.load(source, columns=args.columns) for source in args.data}
-    found = samples.check(splits, **_alphabet(args.alphabet))
+    progress = functools.partial(tqdm, unit=" rows", disable=None, leave=False)
+    found = samples.check(splits, progress=progress, **_limits(args.alphabet))
     for problem in found.problems:
         print(problem)
     print(found)
     return FAILED if found.problems else OK
 
 
-def _alphabet(source: str | None) -> dict:
-    """A file of characters, or a checkpoint -> what `samples.check` holds the rows against."""
-    if source is None:
-        return {}
-    if not Path(source).is_dir():
-        return {"charset": htr.Charset.from_texts(_lines(source))}
-    _import_keras()
-    reader = htr.load(source)
-    return {"charset": reader.charset, "height": reader.config.height}
+def _limits(alphabet: str | None) -> dict:
+    """A file of characters or a checkpoint -> what `samples.check` holds rows against; by default what train would."""
+    if alphabet and Path(alphabet).is_dir():
+        reader = htr.load(alphabet)
+        config, charset, needed = reader.config, reader.charset, reader.frames_needed
+    else:
+        config = htr.preset("small")
+        charset = htr.Charset("".join(sorted(set("".join(_lines(alphabet)))))) if alphabet else None
+        frames_needed = htr.objectives.OBJECTIVES["ctc"].frames_needed
+        needed = lambda text: frames_needed(list(text))  # noqa: E731
+    return {"charset": charset, "height": config.height, "frames": config.frames, "needed": needed}
 
 
 def _synth(args) -> int:
@@ -125,7 +132,6 @@ def _train(args) -> int:
         init=args.init,
         resume=args.resume,
         skip_bad=args.skip_bad,
-        problems=problems,
         data=args.data,
         callbacks=[Progress(training)],
     )

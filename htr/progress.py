@@ -1,5 +1,6 @@
 """Floor 7: the progress of training on the terminal: share done, loss, words a second, time left."""
 
+import sys
 import time
 
 import keras
@@ -43,7 +44,7 @@ class Progress(keras.callbacks.Callback):
         if "cer" in logs:
             text += f"  validation CER {100 * logs['cer']:6.2f} %"
         left = self._left(self._share(0, epoch + 1))
-        tqdm.write(f"{text}  {self.rate:,.0f} words/s  {left} left", file=self.bar.fp)
+        tqdm.write(f"{text}  {self.rate:,.0f} words/s  {left} left", file=sys.stderr)
 
     def on_train_end(self, logs=None):
         self.bar.close()

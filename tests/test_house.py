@@ -21,8 +21,8 @@ DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {".py", ".md", ".toml", ".txt", ".ipynb", ".json", ".csv", ".yml", ""}
 
 FLOORS = [
-    "charset config metrics ink masks polygon listing options",
-    "samples page_xml tables rows iam images augment warp synth hand paper strokes vocabulary",
+    "charset config metrics ink masks letters listing options",
+    "samples columns checking rows tables page_xml polygon iam images augment warp synth hand paper strokes vocabulary",
     "padding masking losses ctc decoding",
     "model objectives",
     "batches checkpoint",
