@@ -13,6 +13,9 @@ _MARGIN = 1.0  # stroke widths of paper kept around the ink
 _LEAST_HEIGHT = 10.0  # stroke widths: a lone hyphen is not blown up to a word's height
 _LEVELS = np.arange(256)
 
+Box = tuple[int, int, int, int]  # left, top, right, bottom in px; right and bottom are the first ones outside
+Boxes = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
 
 def to_strokes(light: np.ndarray) -> np.ndarray | None:
     """luminance (h, w) uint8 or float32 in 0..255 -> ink (h, w) uint8, paper's noise 0; None where there is no ink.
@@ -35,20 +38,39 @@ def to_strokes(light: np.ndarray) -> np.ndarray | None:
 
 def _light_on_dark(small: np.ndarray) -> bool:
     """Strokes are the thin minority: the light is skewed towards them, and the border is mostly paper."""
+    return _darkness_of_ink(small) < -0.3  # a mere slope of light scores near 0, words of two collections above 1
+
+
+def _darkness_of_ink(small: np.ndarray) -> float:
     side = max(3, min(small.shape) | 1)  # shadows are wider than this
     local = (small - cv2.blur(small, (side, side))).ravel()
     squares = local * local
     skew = float(squares @ local) / local.size / (float(squares.sum() / local.size) ** 1.5 + 1e-3)
     edge = np.sort(np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]]))[small.shape[0] + small.shape[1]]
     mean, spread = cv2.meanStdDev(small)
-    return float(edge - mean[0, 0]) / (float(spread[0, 0]) + 1e-3) - skew < 0
+    return float(edge - mean[0, 0]) / (float(spread[0, 0]) + 1e-3) - skew
 
 
 def _background(small: np.ndarray) -> np.ndarray:
-    """small light -> the paper's light: a closing wider than any stroke, smoothed."""
+    """small light -> the paper's light: a closing wider than any stroke, taken from a plane of light and shade."""
     side = max(3, (min(small.shape) // 2) | 1)
-    paper = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
+    kernel = np.ones((side, side), np.uint8)
+    plane = _plane(cv2.morphologyEx(small, cv2.MORPH_CLOSE, kernel))  # a closing alone lifts the dark end of a slope
+    paper = cv2.morphologyEx(small - plane, cv2.MORPH_CLOSE, kernel) + plane
     return np.maximum(cv2.blur(paper, (5, 5)), 1)  # no wider: a closing keeps the edges of shadows where they are
+
+
+def _plane(paper: np.ndarray) -> np.ndarray:
+    """paper (h, w) -> the slope through its four halves, 0 in the middle."""
+    height, width = paper.shape
+    total = np.zeros((height, width), np.float32)
+    for size, shape, axis in ((width, (1, -1), 0), (height, (-1, 1), 1)):
+        means = paper.mean(axis=axis)
+        half = size // 2
+        if half:
+            slope = (means[size - half :].mean() - means[:half].mean()) / (size - half)
+            total += (slope * (np.arange(size, dtype=np.float32) - (size - 1) / 2)).reshape(shape)
+    return total
 
 
 def _histogram(image: np.ndarray) -> np.ndarray:
@@ -66,8 +88,9 @@ def _curve(counts: np.ndarray) -> np.ndarray | None:
     below = np.cumsum(counts)
     paper, noise = _noise(counts)
     least = max(_LEAST_CONTRAST, 6 * noise)
-    stroke = np.searchsorted(below, 0.25 * below[_ink_level(counts, below, paper - least)])
-    if paper - stroke < least:
+    inked = below[_ink_level(counts, below, paper - least)]
+    stroke = np.searchsorted(below, 0.25 * inked)
+    if inked == 0 or paper - stroke < least:
         return None
     floor = paper - min(3 * noise, 0.3 * (paper - stroke))
     return np.clip(np.rint((floor - _LEVELS) * (255 / (floor - stroke))), 0, 255).astype(np.uint8)
@@ -101,12 +124,12 @@ def strengthen(ink: np.ndarray) -> np.ndarray:
     return cv2.LUT(ink, np.minimum(np.rint(_LEVELS * (255 / stroke)), 255).astype(np.uint8))
 
 
-def crop_box(ink: np.ndarray) -> tuple[int, int, int, int]:
+def crop_box(ink: np.ndarray) -> Box:
     """ink (h, w) -> left, top, right, bottom of the crop; top and bottom may lie outside of the image."""
     height, width = ink.shape
     mask = cv2.threshold(ink, 90, 1, cv2.THRESH_BINARY)[1]
-    stroke = _stroke_width(mask)
-    left, top, right, bottom = _ink_box(mask, stroke)
+    left, top, right, bottom = _ink_box(mask, _stroke_width(mask))
+    stroke = _stroke_width(mask[top:bottom, left:right])  # without the rules
     margin = max(1, round(_MARGIN * stroke))
     left, right = max(0, left - margin), min(width, right + margin)
     top, bottom = top - margin, bottom + margin
@@ -123,10 +146,11 @@ def crop_box(ink: np.ndarray) -> tuple[int, int, int, int]:
 def _stroke_width(mask: np.ndarray) -> float:
     """Area by half the perimeter; the perimeter is pi / 4 of the steps between ink and paper along rows and columns."""
     steps = cv2.countNonZero(mask[:, 1:] ^ mask[:, :-1]) + cv2.countNonZero(mask[1:] ^ mask[:-1])
+    steps += sum(int(np.count_nonzero(edge)) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
     return max(1.0, 2 * cv2.countNonZero(mask) / (np.pi / 4 * max(steps, 1)))
 
 
-def _ink_box(mask: np.ndarray, stroke: float) -> tuple[int, int, int, int]:
+def _ink_box(mask: np.ndarray, stroke: float) -> Box:
     """mask (h, w) -> left, top, right, bottom of the writing; specks and rests of rules do not count."""
     labels = cv2.CV_16U if mask.size < 2**18 else cv2.CV_32S  # the short ones take half the time
     x, y, w, h, area = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=labels)[2][1:].T
@@ -143,12 +167,15 @@ def _ink_box(mask: np.ndarray, stroke: float) -> tuple[int, int, int, int]:
     across = np.maximum(np.maximum(left - boxes[2], x - right), 0)
     above, below = np.maximum(top - boxes[3], 0), np.maximum(y - bottom, 0)
     mark = area >= 0.4 * stroke**2  # a dot, an accent, a comma; anything less is kept only where it is close
-    over = mark & (across <= 4 * stroke) & (above <= max(0.5 * tall, 8 * stroke)) & (below <= 0.3 * tall)
-    beside = (across <= np.where(mark, tall, 0.2 * tall)) & (above + below <= 0.2 * tall)
-    return _union(boxes, core | ((over | beside) & ~rule))
+    over = mark & (across <= 4 * stroke) & (above <= max(0.5 * tall, 8 * stroke))
+    beside = (across <= np.where(mark, tall, 0.2 * tall)) & (above <= 0.2 * tall)
+    low = below <= np.where(mark, max(0.3 * tall, 2.5 * stroke), 0.2 * tall)
+    return _union(boxes, core | ((over | beside) & low & ~rule))
 
 
-def _rules(boxes, flat, upright, core, shape, stroke) -> np.ndarray:
+def _rules(
+    boxes: Boxes, flat: np.ndarray, upright: np.ndarray, core: Box, shape: tuple[int, ...], stroke: float
+) -> np.ndarray:
     """Which thin straight components are rests of printed rules: cut off by the image's edge and apart from the core.
 
     A hyphen at the edge lies amid the letters' height, a 1 is close to the next letter, an accent touches the top only.
@@ -165,7 +192,7 @@ def _rules(boxes, flat, upright, core, shape, stroke) -> np.ndarray:
     return across | (upright & sides & (gap > 0.6 * (core[3] - core[1])))
 
 
-def _union(boxes, chosen: np.ndarray) -> tuple[int, int, int, int]:
+def _union(boxes: Boxes, chosen: np.ndarray) -> Box:
     left, top, right, bottom = boxes
     return int(left[chosen].min()), int(top[chosen].min()), int(right[chosen].max()), int(bottom[chosen].max())
 
