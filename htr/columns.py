@@ -40,6 +40,7 @@ def mapping_of(names: Sequence[str], source: str, columns: dict[str, str]) -> di
 
 
 def from_rows(rows: Iterable[Row], source: str, folder: Path | None = None) -> Samples:
+    """What a reader found, in order -> Samples. Paths of images are relative to folder."""
     import pyarrow as pa
 
     rows = list(rows)
