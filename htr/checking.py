@@ -54,24 +54,21 @@ def check(
     *,
     charset: Charset | None = None,
     height: int = 40,
-    frames: Callable[[int], int] | None = None,
-    needed: Callable[[str], int] | None = None,
+    fits: Callable[[str, int], str | None] | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> Check:
     """splits by name -> Check. Decodes every image, so it takes as long as one epoch of reading.
 
-    charset: the alphabet that texts must keep to. frames and needed, given together: how many frames an image of a
-    width (ink px at `height`) gives, and how many a text needs; frames must not fall with the width. A row of a later
-    split whose writer is in an earlier one is a problem, as it leaks the hand. progress wraps the rows of a split.
+    charset: the alphabet that texts must keep to. fits(text, width) gives the reason why a label cannot be learned from
+    an image of that width (ink px at `height`), or None. A row of a later split whose writer is in an earlier one is a
+    problem, as it leaks the hand. progress wraps the rows of a split, as tqdm does.
     """
-    if (frames is None) != (needed is None):
-        raise ValueError("frames and needed come together: how many frames a width gives, and how many a text needs.")
     result = Check([], {}, height, _shared(datasets))
     for name, samples in datasets.items():
         counts = result.splits[name] = Counts(rows=len(samples.dataset) + len(samples.problems))
         found = list(samples.problems)
         for index, row in enumerate(progress(samples.dataset)):
-            reasons = [_count(row, counts, charset, height, frames, needed), _leak(row, name, result.shared)]
+            reasons = [_count(row, counts, charset, height, fits), _leak(row, name, result.shared)]
             if reason := "; ".join(filter(None, reasons)):
                 path = (row["image"] or {}).get("path") or ""
                 found.append(Problem(row.get("source") or name, row.get("row", index), path, reason))
@@ -81,7 +78,7 @@ def check(
     return result
 
 
-def _count(row: dict, counts: Counts, charset: Charset | None, height: int, frames, needed) -> str:
+def _count(row: dict, counts: Counts, charset: Charset | None, height: int, fits) -> str:
     """Adds a row to counts -> what is wrong with its image and text, empty where nothing is."""
     text, reasons = row["text"], []
     counts.characters.update(text)
@@ -98,19 +95,9 @@ def _count(row: dict, counts: Counts, charset: Charset | None, height: int, fram
         return "; ".join([*reasons, f"the image is blank, its text is {text!r}"])
     width = ink.pixels.shape[1]
     counts.widths.append(width)
-    if frames and not reasons and frames(width) < (need := needed(text)):  # needed knows the alphabet's texts only
-        reasons.append(_unfit(text, width, frames, need))
+    if fits and (reason := fits(text, width)):
+        reasons.append(reason.rstrip("."))
     return "; ".join(reasons)
-
-
-def _unfit(text: str, width: int, frames: Callable[[int], int], need: int) -> str:
-    enough = width
-    while frames(enough) < need and enough < 1 << 16:  # a frames that never grows must not hold us up
-        enough += 1
-    return (
-        f"{text!r} needs {need} frames, the image gives {frames(width)}: "
-        f"it is {width} px wide, {enough} or more are needed"
-    )
 
 
 def _shared(datasets: dict[str, Samples]) -> dict[str, dict[str, int]]:

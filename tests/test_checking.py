@@ -66,16 +66,11 @@ def test_a_label_that_cannot_fit_its_width_is_named(tmp_path, render):
     folder = save(tmp_path / "words", [("a.png", render("i"), "illiterate", ""), ("b.png", None, "fits", "")], render)
     width = to_ink(folder / "a.png", 32).pixels.shape[1]
 
-    found = check({"all": load(folder)}, height=32, frames=lambda width: width // 8, needed=len)
-    assert reasons(found) == {
-        0: f"'illiterate' needs 10 frames, the image gives {width // 8}: it is {width} px wide, 80 or more are needed"
-    }
-    charset = Charset("fits")
-    both = {"frames": lambda width: width // 8, "needed": lambda text: len(charset.encode(text))}
-    found = check({"all": load(folder)}, height=32, charset=charset, **both)
-    assert reasons(found) == {0: "'illiterate' holds 'lera', which is outside of the alphabet"}
-    with pytest.raises(ValueError, match="frames and needed come together"):
-        check({"all": load(folder)}, frames=len)
+    def fits(text: str, width: int) -> str | None:
+        return f"{text!r} needs {len(text)} frames, the image gives {width // 8}." if width // 8 < len(text) else None
+
+    found = check({"all": load(folder)}, height=32, fits=fits)
+    assert reasons(found) == {0: f"'illiterate' needs 10 frames, the image gives {width // 8}"}
 
 
 def test_a_writer_in_two_splits_makes_the_later_rows_problems(tmp_path, render):
