@@ -167,7 +167,8 @@ def _ink_box(mask: np.ndarray, stroke: float) -> Box:
     across = np.maximum(np.maximum(left - boxes[2], x - right), 0)
     above, below = np.maximum(top - boxes[3], 0), np.maximum(y - bottom, 0)
     mark = area >= 0.4 * stroke**2  # a dot, an accent, a comma; anything less is kept only where it is close
-    over = mark & (across <= 4 * stroke) & (above <= max(0.5 * tall, 8 * stroke))
+    reach = np.where((area >= 1.5 * stroke**2) & (tall < 14 * stroke), 12, 8) * stroke  # accents fly high over an a
+    over = mark & (across <= 4 * stroke) & (above <= np.maximum(0.5 * tall, reach))
     beside = (across <= np.where(mark, tall, 0.2 * tall)) & (above <= 0.2 * tall)
     low = below <= np.where(mark, max(0.3 * tall, 2.5 * stroke), 0.2 * tall)
     return _union(boxes, core | ((over | beside) & low & ~rule))
