@@ -1,6 +1,7 @@
 """Floor 8: the commands. Heavy imports happen inside each command, so that `htr --help` answers at once."""
 
 import contextlib
+import csv
 import functools
 import itertools
 import json
@@ -63,15 +64,21 @@ def _check(args) -> int:
 
 def _limits(alphabet: str | None) -> dict:
     """A file of characters or a checkpoint -> what `samples.check` holds rows against; by default what train would."""
+    charset, config, objective = None, htr.preset("small"), htr.objectives.get("ctc")
     if alphabet and Path(alphabet).is_dir():
         reader = htr.load(alphabet)
-        config, charset, needed = reader.config, reader.charset, reader.frames_needed
-    else:
-        config = htr.preset("small")
-        charset = htr.Charset("".join(sorted(set("".join(_lines(alphabet)))))) if alphabet else None
-        frames_needed = htr.objectives.OBJECTIVES["ctc"].frames_needed
-        needed = lambda text: frames_needed(list(text))  # noqa: E731
-    return {"charset": charset, "height": config.height, "frames": config.frames, "needed": needed}
+        charset, config, objective = reader.charset, reader.config, reader.objective
+    elif alphabet:
+        charset = htr.Charset.from_texts(_lines(alphabet))
+
+    def fits(text: str, width: int) -> str | None:
+        needed, given = objective.frames_needed([ord(c) for c in text]), config.frames(width)
+        if needed <= given:
+            return None
+        least = needed * config.stride
+        return f"{text!r} needs {needed} frames, the image gives {given}: it is {width} px wide, {least} are needed"
+
+    return {"charset": charset, "height": config.height, "fits": fits}
 
 
 def _synth(args) -> int:
@@ -117,13 +124,24 @@ def _train(args) -> int:
         dataset, validation, how = samples.split(dataset, seed=args.seed)
         print(how)
     _import_keras()
+    if args.init:
+        print(_changes(args.init, dataset["text"]))
+    try:
+        reader = _fit(dataset, validation, args)
+    finally:
+        if problems:
+            _add_problems(problems, Path(args.out) / "problems.csv")
+    print(f"{args.out}: validation CER {100 * reader.training['validation_cer']:.2f} % on {len(validation):,} words")
+    return OK
+
+
+def _fit(dataset, validation, args):
     from htr.progress import Progress
 
-    settings = {name: getattr(args, name) for name in ("objective", "epochs", "minutes", "seed", "mixed_precision")}
-    if args.batch_size:
-        settings["batch_size"] = args.batch_size
-    training = htr.TrainConfig(**settings)
-    reader = htr.train(
+    names = ("objective", "epochs", "minutes", "batch_size", "seed", "mixed_precision")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    training = htr.TrainConfig(**given)
+    return htr.train(
         dataset,
         validation,
         out=args.out,
@@ -135,8 +153,28 @@ def _train(args) -> int:
         data=args.data,
         callbacks=[Progress(training)],
     )
-    print(f"{args.out}: validation CER {100 * reader.training['validation_cer']:.2f} % on {len(validation):,} words")
-    return OK
+
+
+def _changes(checkpoint: str, texts: list[str]) -> str:
+    """What becomes of the classes of a checkpoint that is trained on with these texts."""
+    from htr.checkpoint import read_config
+
+    old, new = read_config(checkpoint)["alphabet"], htr.Charset.from_texts(texts).characters
+    added, gone = ("".join(c for c in these if c not in those) for these, those in ((new, old), (old, new)))
+    kept = len(new) - len(added)
+    return f"{checkpoint}: {kept} characters kept, {len(added)} new ({added}), {len(gone)} gone ({gone})"
+
+
+def _add_problems(problems: list, path: Path) -> None:
+    """Rows that did not even load join the list that training wrote of those it left out."""
+    from htr.samples import Problem, write_problems
+
+    listed = []
+    if path.exists():
+        with open(path, newline="", encoding="utf-8") as file:
+            listed = [Problem(**{**row, "row": int(row["row"])}) for row in csv.DictReader(file)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_problems(dict.fromkeys([*problems, *listed]), path)
 
 
 def _evaluate(args) -> int:
@@ -148,7 +186,6 @@ def _evaluate(args) -> int:
         dataset,
         train_texts=_train_texts(reader),
         batch_size=args.batch_size,
-        checkpoint=reader.name,
         data=" ".join(args.data),
     )
     print(report)

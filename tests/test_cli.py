@@ -234,7 +234,7 @@ def test_held_out_words_are_other_words_in_other_fonts(tmp_path, capsys):
 
     known, others = samples.load(train).dataset, samples.load(test).dataset
     assert {text.lower() for text in others["text"]} == {"paper", "word"}
-    fonts = [{writer.rsplit("-", 1)[0] for writer in data["writer"]} for data in (known, others)]
+    fonts = [{writer.split("-")[0] for writer in data["writer"]} for data in (known, others)]
     assert fonts[1] <= set(synth.HELD_OUT_STROKE_FONTS) and not fonts[0] & fonts[1]
 
 
