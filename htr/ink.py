@@ -30,9 +30,11 @@ def to_strokes(light: np.ndarray) -> np.ndarray | None:
         light, small = 255 - light, 255 - small
     paper = cv2.resize(_background(small), light.shape[::-1], interpolation=cv2.INTER_LINEAR)
     levels = cv2.divide(light, paper, scale=_UNIT, dtype=cv2.CV_8U)
-    if _noise(_histogram(levels))[1] > _GRAINY:
+    counts = _histogram(levels)
+    if _noise(counts)[1] > _GRAINY:
         levels = cv2.GaussianBlur(levels, (3, 3), 0)
-    curve = _curve(_histogram(levels))
+        counts = _histogram(levels)
+    curve = _curve(counts)
     return None if curve is None else cv2.LUT(levels, curve)
 
 
@@ -52,25 +54,22 @@ def _darkness_of_ink(small: np.ndarray) -> float:
 
 
 def _background(small: np.ndarray) -> np.ndarray:
-    """small light -> the paper's light: a closing wider than any stroke, taken from a plane of light and shade."""
+    """small light -> the paper's light: a closing wider than any stroke, of what a plane of light and shade leaves."""
     side = max(3, (min(small.shape) // 2) | 1)
     kernel = np.ones((side, side), np.uint8)
-    plane = _plane(cv2.morphologyEx(small, cv2.MORPH_CLOSE, kernel))  # a closing alone lifts the dark end of a slope
-    paper = cv2.morphologyEx(small - plane, cv2.MORPH_CLOSE, kernel) + plane
+    paper = cv2.morphologyEx(small, cv2.MORPH_CLOSE, kernel)
+    slope = _slope(paper.mean(axis=1))[:, None] + _slope(paper.mean(axis=0))
+    if slope.any():  # a closing alone lifts the dark end of a slope
+        paper = cv2.morphologyEx(small - slope, cv2.MORPH_CLOSE, kernel) + slope
     return np.maximum(cv2.blur(paper, (5, 5)), 1)  # no wider: a closing keeps the edges of shadows where they are
 
 
-def _plane(paper: np.ndarray) -> np.ndarray:
-    """paper (h, w) -> the slope through its four halves, 0 in the middle."""
-    height, width = paper.shape
-    total = np.zeros((height, width), np.float32)
-    for size, shape, axis in ((width, (1, -1), 0), (height, (-1, 1), 1)):
-        means = paper.mean(axis=axis)
-        half = size // 2
-        if half:
-            slope = (means[size - half :].mean() - means[:half].mean()) / (size - half)
-            total += (slope * (np.arange(size, dtype=np.float32) - (size - 1) / 2)).reshape(shape)
-    return total
+def _slope(means: np.ndarray) -> np.ndarray:
+    """means (n,) -> the line through its two halves, 0 in the middle; zeros where it rises by less than 4 levels."""
+    half = len(means) // 2
+    rise = 2 * float(means[-half:].mean() - means[:half].mean()) if half else 0.0
+    rise = rise if abs(rise) >= 4 else 0.0
+    return np.linspace(-rise / 2, rise / 2, len(means), dtype=np.float32)
 
 
 def _histogram(image: np.ndarray) -> np.ndarray:
