@@ -87,13 +87,28 @@ def _synth(args) -> int:
     if not args.out.endswith(".parquet"):
         raise ValueError(f"{args.out} is no .parquet file; htr synth writes one, for example words.parquet.")
     lexicon = _lines(args.lexicon) if args.lexicon else None
-    fonts = None
+    fonts = {name: font for name, font in synth.stroke_fonts().items() if _held_out(name) == bool(args.held_out)}
+    if args.fonts:
+        fonts |= synth.outline_fonts(args.fonts)
     if args.held_out:
-        fonts = {name: font for name, font in synth.stroke_fonts().items() if name in synth.HELD_OUT_STROKE_FONTS}
         lexicon = _unseen(lexicon, args)
-    synth.write_parquet(args.out, args.words, seed=args.seed, fonts=fonts, lexicon=lexicon, languages=args.languages)
+    synth.write_parquet(
+        args.out,
+        args.words,
+        seed=args.seed,
+        fonts=fonts,
+        lexicon=lexicon,
+        languages=args.languages,
+        strength=args.strength,
+    )
     print(f"{args.out}: {args.words:,} words")
     return OK
+
+
+def _held_out(font: str) -> bool:
+    from htr.synth import HELD_OUT_STROKE_FONTS
+
+    return font in HELD_OUT_STROKE_FONTS
 
 
 def _unseen(lexicon: list[str] | None, args) -> list[str]:

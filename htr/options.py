@@ -25,6 +25,20 @@ def _positive(value: str) -> int:
     return int(value)
 
 
+def _share(value: str) -> float:
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number from 0 to 1")
+    return share
+
+
+def _languages(value: str) -> list[str]:
+    return value.split(",")
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of every command; its result says `command` and the command's flags."""
     top = argparse.ArgumentParser(prog="htr", description="Reads handwritten words: train, evaluate, transcribe.")
@@ -56,16 +70,19 @@ def _check_flags(command) -> None:
 
 
 def _synth_flags(command) -> None:
-    command.add_argument("out", metavar="OUT.parquet")
-    command.add_argument("--words", type=_positive, required=True, metavar="N")
-    command.add_argument(
-        "--lexicon", metavar="FILE", help="write these words, one a line (default: words by frequency)"
+    add = command.add_argument
+    add("out", metavar="OUT.parquet")
+    add("--words", type=_positive, required=True, metavar="N")
+    add("--fonts", metavar="DIR", help="write in the .ttf, .otf and .woff fonts of this folder too")
+    add("--lexicon", metavar="FILE", help="write these words, one a line (default: words by frequency)")
+    add("--languages", type=_languages, default=["en", "fr", "de"], metavar="en,fr,de")
+    add(
+        "--held-out",
+        metavar="DATA",
+        help="write in the pen fonts kept from training, and only words that are not in DATA",
     )
-    command.add_argument(
-        "--languages", type=lambda value: value.split(","), default=["en", "fr", "de"], metavar="en,fr,de"
-    )
-    command.add_argument("--held-out", metavar="DATA", help="only in fonts kept from training, only words not in DATA")
-    command.add_argument("--seed", type=int, default=0, metavar="S")
+    add("--strength", type=_share, default=1.0, metavar="X", help="0: neat hands, plain paper; 1: any (default)")
+    add("--seed", type=int, default=0, metavar="S")
 
 
 def _train_flags(command) -> None:
