@@ -44,16 +44,29 @@ def new_hand(rng, manner="print", *, strength=1.0):
     x_height = u(13, 22)
     slant = float(np.clip(n(0.08, 0.16 * strength + 0.02), -0.35, 0.6))
     return Hand(
-        x_height=x_height, slant=slant, aspect=float(np.exp(n(-0.02, 0.18))), spacing=u(0.08, 0.42),
-        space=u(0.5, 1.5), joining=float(joining), smooth=int(rng.integers(0, 3)) + int(3 * sloppy),
-        jitter=0.015 + 0.06 * sloppy, wobble=0.02 + 0.07 * sloppy,
-        pen=float(np.clip(x_height * np.exp(n(-2.15, 0.35)), 1.2, 4.5)), pressure=u(0, 0.3),
-        contrast=u(0, 0.35) if rng.random() < 0.5 else 0.0, drift=n(0, 0.02), wave=abs(n(0, 0.04 * strength)),
-        ascender=u(0.6, 1.2), descender=u(0.6, 1.25), capital=u(0.8, 1.15), seed=int(rng.integers(1 << 40)))
+        x_height=x_height,
+        slant=slant,
+        aspect=float(np.exp(n(-0.02, 0.18))),
+        spacing=u(0.08, 0.42),
+        space=u(0.5, 1.5),
+        joining=float(joining),
+        smooth=int(rng.integers(0, 3)) + int(3 * sloppy),
+        jitter=0.015 + 0.06 * sloppy,
+        wobble=0.02 + 0.07 * sloppy,
+        pen=float(np.clip(x_height * np.exp(n(-2.15, 0.35)), 1.2, 4.5)),
+        pressure=u(0, 0.3),
+        contrast=u(0, 0.35) if rng.random() < 0.5 else 0.0,
+        drift=n(0, 0.02),
+        wave=abs(n(0, 0.04 * strength)),
+        ascender=u(0.6, 1.2),
+        descender=u(0.6, 1.25),
+        capital=u(0.8, 1.15),
+        seed=int(rng.integers(1 << 40)),
+    )
 
 
 def write(font, texts, rng, hand):
-    """texts -> list of ink (height, width) float32 in 0..1: the share of each pixel that the pen covered.
+    """texts -> list of ink (height, width) uint8: 255 times the share of each pixel that the pen covered.
 
     The words of a writer are laid out in one go: the numpy calls of one word cost as much as those of twelve.
     """
@@ -66,7 +79,7 @@ def write(font, texts, rng, hand):
 
 
 def _choose(font, text, rng, hand):
-    """Characters -> Glyphs. A writer keeps to one form of a letter, nearly always; the first forms are the usual ones."""
+    """Characters -> Glyphs. A writer keeps to one form of a letter, nearly always; the first forms are usual."""
     chances, glyphs = rng.random((2, len(text))).tolist(), []
     for character, changes, other in zip(text, *chances, strict=True):
         forms = font.glyphs(character)
@@ -161,13 +174,13 @@ def _chain(letters, p, starts, joined, words):
         into, at = glyph.entry
         out = None
         for k, (a, b) in enumerate(glyph.spans):
-            stroke = p[start + a:start + b]
+            stroke = p[start + a : start + b]
             curve = _curve(last[1], stroke[at]) if join and last and k == into else None
             if curve is None:
                 chain = begin(stroke, word)
             else:
                 chain = last[0] if last[2] else begin(last[1][None], word)
-                chain += [curve, stroke] if at == 0 else [curve, stroke[at:at + 1]]
+                chain += [curve, stroke] if at == 0 else [curve, stroke[at : at + 1]]
                 if at:
                     chain = begin(stroke, word)
             if k == glyph.exit[0]:
@@ -230,7 +243,7 @@ def _widths(p, rng, hand):
 
 
 def _draw(p, ends, word_of, rng, hand):
-    """Ways in pixels -> list of ink (height, width) float32; strokes are drawn in runs of equal width."""
+    """Ways in pixels -> list of ink (height, width) uint8; strokes are drawn in runs of equal width."""
     level = _widths(p, rng, hand)
     level[ends[:-1] - 1] = 0  # the pen is lifted
     last = np.flatnonzero(np.diff(word_of, append=word_of[-1] + 1))  # last chain of each word
@@ -243,15 +256,15 @@ def _draw(p, ends, word_of, rng, hand):
     cuts = np.concatenate([[0], np.flatnonzero(np.diff(level)) + 1, [len(level)]])
     inks = []
     for start, stop, (width, height) in zip(starts, stops, sizes, strict=True):
-        mine = cuts[np.searchsorted(cuts, start):np.searchsorted(cuts, stop - 1)].tolist()
+        mine = cuts[np.searchsorted(cuts, start) : np.searchsorted(cuts, stop - 1)].tolist()
         runs = {}
         for a, b in zip([start, *mine], [*mine, stop - 1], strict=True):
             if b > a and level[a]:
-                runs.setdefault(int(level[a]), []).append(points[a:b + 1])
+                runs.setdefault(int(level[a]), []).append(points[a : b + 1])
         canvas = np.zeros((height * SCALE, width * SCALE), np.uint8)
         for thickness, lines in runs.items():
             cv2.polylines(canvas, lines, False, 255, thickness, cv2.LINE_8, 4)
-        inks.append(_shrink(canvas).astype(np.float32) / 255)
+        inks.append(_shrink(canvas))
     return inks
 
 

@@ -12,12 +12,20 @@ import numpy as np
 
 from htr import letters
 
-STEP = 0.12  # distance between neighbouring points, in x-heights
+STEP = 0.15  # distance between neighbouring points, in x-heights
 
-# Fonts of the package that look like a pen's work, with manner and weight: gothic, greek, music and maps are left out, and
-# `cursive`, whose letters are those of `scripts`. Fonts of double strokes look printed: they come seldom.
-HERSHEY = {"futural": ("print", 1.0), "futuram": ("print", 0.3), "rowmans": ("print", 1.0), "rowmand": ("print", 0.3),
-           "timesr": ("print", 0.3), "timesi": ("print", 0.4), "scripts": ("script", 1.0), "scriptc": ("script", 0.6)}
+# Fonts of the package that look like a pen's work, with manner and weight: gothic, greek, music and maps are left out,
+# and `cursive`, whose letters are those of `scripts`. Fonts of double strokes look printed: they come seldom.
+HERSHEY = {
+    "futural": ("print", 1.0),
+    "futuram": ("print", 0.3),
+    "rowmans": ("print", 1.0),
+    "rowmand": ("print", 0.3),
+    "timesr": ("print", 0.3),
+    "timesi": ("print", 0.4),
+    "scripts": ("script", 1.0),
+    "scriptc": ("script", 0.6),
+}
 
 # Combining marks as strokes around (0, 0), the middle of the mark: x-heights, y down.
 MARKS = {
@@ -34,24 +42,54 @@ BELOW = {"\u0327"}
 
 # Signs that Hershey lacks, as strokes of our own (left bottom at 0, 0; y down).
 SIGNS = {
-    "ß": [[(0.05, 0.45), (0.1, -0.3), (0.1, -1.1), (0.35, -1.5), (0.68, -1.35), (0.7, -1.05), (0.38, -0.82), (0.75, -0.62),
-           (0.86, -0.28), (0.68, -0.02), (0.36, -0.04)]],
+    "ß": [
+        [
+            (0.05, 0.45),
+            (0.1, -0.3),
+            (0.1, -1.1),
+            (0.35, -1.5),
+            (0.68, -1.35),
+            (0.7, -1.05),
+            (0.38, -0.82),
+            (0.75, -0.62),
+            (0.86, -0.28),
+            (0.68, -0.02),
+            (0.36, -0.04),
+        ]
+    ],
     "«": [[(0.35, -0.85), (0.05, -0.5), (0.35, -0.15)], [(0.75, -0.85), (0.45, -0.5), (0.75, -0.15)]],
     "»": [[(0.05, -0.85), (0.35, -0.5), (0.05, -0.15)], [(0.45, -0.85), (0.75, -0.5), (0.45, -0.15)]],
-    "€": [[(1.05, -1.25), (0.7, -1.45), (0.3, -1.1), (0.2, -0.7), (0.3, -0.25), (0.7, 0.02), (1.08, -0.18)],
-          [(0.0, -0.88), (0.85, -0.9)], [(0.0, -0.58), (0.8, -0.6)]],
+    "€": [
+        [(1.05, -1.25), (0.7, -1.45), (0.3, -1.1), (0.2, -0.7), (0.3, -0.25), (0.7, 0.02), (1.08, -0.18)],
+        [(0.0, -0.88), (0.85, -0.9)],
+        [(0.0, -0.58), (0.8, -0.6)],
+    ],
     "°": [[(0.2, -1.5), (0.05, -1.4), (0.05, -1.2), (0.2, -1.1), (0.36, -1.2), (0.36, -1.4), (0.2, -1.5)]],
-    "£": [[(0.95, -1.2), (0.7, -1.45), (0.4, -1.25), (0.42, -0.7), (0.3, -0.1), (0.1, 0.0), (0.4, -0.1), (0.7, 0.02), (1.0, -0.1)],
-          [(0.1, -0.7), (0.75, -0.72)]],
-    "§": [[(0.65, -1.35), (0.35, -1.5), (0.1, -1.25), (0.6, -0.85), (0.65, -0.6), (0.35, -0.5)],
-          [(0.35, -1.02), (0.08, -0.85), (0.15, -0.6), (0.62, -0.25), (0.6, 0.05), (0.3, 0.15), (0.05, 0.0)]],
+    "£": [
+        [
+            (0.95, -1.2),
+            (0.7, -1.45),
+            (0.4, -1.25),
+            (0.42, -0.7),
+            (0.3, -0.1),
+            (0.1, 0.0),
+            (0.4, -0.1),
+            (0.7, 0.02),
+            (1.0, -0.1),
+        ],
+        [(0.1, -0.7), (0.75, -0.72)],
+    ],
+    "§": [
+        [(0.65, -1.35), (0.35, -1.5), (0.1, -1.25), (0.6, -0.85), (0.65, -0.6), (0.35, -0.5)],
+        [(0.35, -1.02), (0.08, -0.85), (0.15, -0.6), (0.62, -0.25), (0.6, 0.05), (0.3, 0.15), (0.05, 0.0)],
+    ],
     "_": [[(0.0, 0.14), (1.0, 0.14)]],
 }
 
 
 @dataclass(frozen=True)
 class Glyph:
-    """Strokes in x-heights, left edge at x = 0: points (n, 2), and of each stroke the span of points that is its own."""
+    """Strokes in x-heights, left edge at x = 0: points (n, 2), and the span of points of each stroke."""
 
     points: np.ndarray
     spans: tuple
@@ -90,7 +128,7 @@ class StrokeFont:
         return self._glyphs[character]
 
     def draw(self, texts, rng, hand=None):
-        """texts -> list of ink (height, width) float32 in 0..1, in the hand given or in a new one."""
+        """texts -> list of ink (height, width) uint8, 255 where all is covered, in the hand given or in a new one."""
         from htr import hand as hands
 
         return hands.write(self, texts, rng, hand or hands.new_hand(rng, self.manner))
@@ -98,7 +136,8 @@ class StrokeFont:
     def _can(self, character):
         if character in self.lines or character in SIGNS:
             return True
-        return all(c in self.lines for c in LIGATURES.get(character, ACCENTED.get(character, "?")[:1]))
+        parts = LIGATURES.get(character) or ACCENTED.get(character, "")[:1]
+        return bool(parts) and all(part in self.lines for part in parts)
 
     def _make(self, character):
         if character in self.lines:
@@ -109,7 +148,7 @@ class StrokeFont:
             first, second = LIGATURES[character]
             return tuple(_ligature(a, b) for a in self.glyphs(first) for b in self.glyphs(second))
         base, mark = ACCENTED[character]
-        return tuple(_accented(glyph, mark) for glyph in self.glyphs(base))
+        return tuple(_accented(glyph, mark, dotted=base in "ij") for glyph in self.glyphs(base))
 
 
 def resample(points, step=STEP):
@@ -173,11 +212,11 @@ def _exit(strokes, body):
     return max(ends, key=lambda k: strokes[k[0]][k[1], 0] - 0.6 * abs(strokes[k[0]][k[1], 1]))
 
 
-def _accented(base, mark):
+def _accented(base, mark, *, dotted):
     """Base glyph and one combining mark -> Glyph."""
     strokes, below = base.strokes, mark in BELOW
-    if not below and len(strokes) > 1:
-        strokes = [s for s in strokes if s[:, 1].max() > -1.05] or strokes  # an i under an accent loses its dot
+    if dotted and not below:
+        strokes = [s for s in strokes if s[:, 1].max() > -1.05]  # an i under an accent loses its dot
     top = min(s[:, 1].min() for s in strokes)
     high = [s for s in strokes if s[:, 1].min() <= top + 0.2]
     middle = float(np.mean([(s[:, 0].min() + s[:, 0].max()) / 2 for s in high]))
@@ -194,8 +233,11 @@ def _ligature(first, second):
 LIGATURES = {"œ": "oe", "æ": "ae", "Œ": "OE", "Æ": "AE"}
 
 # Letters of Latin-1 and Latin Extended-A with one mark that MARKS can write: "é" -> "e" and the mark.
-ACCENTED = {c: d for c in map(chr, range(0xC0, 0x180))
-            if len(d := unicodedata.normalize("NFD", c)) == 2 and d[0].isascii() and d[1] in MARKS}
+ACCENTED = {
+    c: d
+    for c in map(chr, range(0xC0, 0x180))
+    if len(d := unicodedata.normalize("NFD", c)) == 2 and d[0].isascii() and d[1] in MARKS
+}
 
 
 @functools.cache
@@ -228,7 +270,7 @@ def own_fonts():
 
 
 def _parse(form):
-    """"x,y x,y / ..." with y up and an x-height of 10 -> polylines in x-heights, y down."""
+    """ "x,y x,y / ..." with y up and an x-height of 10 -> polylines in x-heights, y down."""
     lines = [[tuple(map(float, p.split(","))) for p in line.split()] for line in form.split(" / ")]
     return [np.float32(line) * np.float32([0.1, -0.1]) for line in lines]
 

@@ -3,6 +3,7 @@
 Pens' strokes (Hershey-Fonts, no download) are the default; `outline_fonts` adds a folder of handwriting fonts.
 """
 
+import itertools
 from pathlib import Path
 
 import cv2
@@ -10,13 +11,19 @@ import numpy as np
 
 from htr import paper
 from htr.hand import new_hand
+from htr.outlines import outline_fonts
 from htr.strokes import hershey_fonts, own_fonts
 from htr.vocabulary import LANGUAGES, Vocabulary
 
+__all__ = ["HELD_OUT_STROKE_FONTS", "outline_fonts", "render", "stroke_fonts", "words", "write_parquet"]
+
 # Never used by `words` unless asked for: tests and demos read words in these hands as unseen.
 HELD_OUT_STROKE_FONTS = ("rowmans", "timesi")
-INK = 0.25  # a pixel is ink where the pen covered at least this share of it
+INK = 64  # of 255: a pixel is ink where the pen covered at least a quarter of it
 WORDS_PER_WRITER = 12
+FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV before 4.12 has no choice of filter
+    FAST_PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
 
 
 def stroke_fonts():
@@ -35,7 +42,7 @@ def render(text, rng, *, font, hand=None):
     if missing:
         raise ValueError(f"{text!r} cannot be written in {font.name}: it lacks {missing!r}; choose another font.")
     ink = font.draw([text], rng, hand)[0]
-    return ink, ink >= INK
+    return ink.astype(np.float32) / 255, ink >= INK
 
 
 def words(n, *, seed, fonts=None, lexicon=None, languages=LANGUAGES, strength=1.0):
@@ -71,11 +78,12 @@ class _Writer:
         """count, Vocabulary -> list of dicts as `words` yields them."""
         texts = [self._text(vocabulary, rng) for _ in range(count)]
         inks = self.font.draw(texts, rng, self.hand)
-        return [self._sample(text, ink, inks[i - 1], rng) for i, (text, ink) in enumerate(zip(texts, inks, strict=True))]
+        before = inks[-1:] + inks[:-1]
+        return [self._sample(*three, rng) for three in zip(texts, inks, before, strict=True)]
 
     def _sample(self, text, ink, neighbour, rng):
-        image, mask = paper.photograph(ink, ink >= INK, rng, desk=self.desk, neighbour=neighbour, strength=self.strength)
-        mask = cv2.imencode(".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes()
+        image, ink = paper.photograph(ink, rng, desk=self.desk, neighbour=neighbour, strength=self.strength)
+        mask = cv2.imencode(".png", cv2.compare(ink, INK, cv2.CMP_GE), FAST_PNG)[1].tobytes()
         return {"image": paper.encode(image, rng), "mask": mask, "text": text, "writer": self.name}
 
     def _text(self, vocabulary, rng):
@@ -95,15 +103,20 @@ def write_parquet(path, n, *, seed=0, fonts=None, lexicon=None, languages=LANGUA
     """Writes n words in Hugging Face layout: image, mask (features Image), text, writer. Returns the path."""
     import datasets
 
-    features = datasets.Features({"image": datasets.Image(), "mask": datasets.Image(), "text": datasets.Value("string"),
-                                  "writer": datasets.Value("string")})
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "mask": datasets.Image(),
+            "text": datasets.Value("string"),
+            "writer": datasets.Value("string"),
+        }
+    )
     path = Path(path)
-    return _write_table(path, n, features, words(n, seed=seed, fonts=fonts, lexicon=lexicon, languages=languages, strength=strength))
+    samples = words(n, seed=seed, fonts=fonts, lexicon=lexicon, languages=languages, strength=strength)
+    return _write_table(path, features, samples)
 
 
-def _write_table(path, n, features, samples, rows=2000):
-    import itertools
-
+def _write_table(path, features, samples, *, rows=2000):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
