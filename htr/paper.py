@@ -70,6 +70,8 @@ def new_desk(rng):
     """rng -> a random Desk."""
     pen = list(PENS)[_choose(rng, PEN_SHARES)]
     ink, cover, grain = PENS[pen]
+    rule = RULES[_choose(rng, RULE_SHARES)]
+    faint = 0.5 if rule in ("squared", "school", "lines") else 1.0  # printed grids are paler than a single rule
     ink = tuple(float(np.clip(c + d, 0, 235)) for c, d in zip(ink, rng.normal(0, 18, 3), strict=True))
     return Desk(
         pen=pen,
@@ -77,10 +79,10 @@ def new_desk(rng):
         cover=float(np.clip(cover + rng.normal(0, 0.08), 0.4, 1)),
         grain=grain,
         paper=PAPERS[_choose(rng, PAPER_SHARES)],
-        rule=RULES[_choose(rng, RULE_SHARES)],
+        rule=rule,
         rule_colour=RULE_COLOURS[int(rng.integers(len(RULE_COLOURS)))],
-        rule_cover=float(rng.uniform(0.3, 1)),
-        spacing=float(rng.uniform(9, 40)),
+        rule_cover=float(rng.uniform(0.3, 1)) * faint,
+        spacing=float(rng.uniform(12, 40)),
         cleaned=bool(rng.random() < 0.4),
         photo=bool(rng.random() < 0.2),
         grey=bool(rng.random() < 0.15),
