@@ -11,7 +11,7 @@ from htr.augment import augment, generator
 from htr.charset import Charset, normalize
 from htr.images import ImageError, to_ink
 from htr.padding import pad_images, pad_labels
-from htr.samples import Problem
+from htr.samples import Problem, problem
 
 POOL = 64  # batches that are augmented together and then sorted by width
 
@@ -29,7 +29,7 @@ class Words:
         return len(self.inks)
 
 
-def read_words(dataset, height: int, *, source: str = "", fits: Callable[[str, int], str | None] | None = None) -> Words:
+def read_words(dataset, height: int, *, fits: Callable[[str, int], str | None] | None = None) -> Words:
     """A dataset of image, text and perhaps writer -> Words; each row is in the words or among the problems.
 
     fits(text, width) gives a reason why a label is unusable at a width in px, or None.
@@ -37,21 +37,19 @@ def read_words(dataset, height: int, *, source: str = "", fits: Callable[[str, i
     words = Words()
     writers = dataset["writer"] if "writer" in dataset.column_names else None
     for row, (image, text) in enumerate(zip(dataset["image"], dataset["text"], strict=True)):
-        path = str((image or {}).get("path") or "") if isinstance(image, dict) else ""
         text = normalize(text or "")
         try:
             ink = to_ink(image, height)
         except ImageError as error:
-            words.problems.append(Problem(source, row, path, str(error)))
+            words.problems.append(problem(dataset, row, str(error)))
             continue
-        width = ink.pixels.shape[1]
         reason = "the text is empty" if not text else "the image holds no ink" if ink.blank else None
-        if reason := reason or (fits(text, width) if fits else None):
-            words.problems.append(Problem(source, row, path, reason))
+        if reason := reason or (fits(text, ink.pixels.shape[1]) if fits else None):
+            words.problems.append(problem(dataset, row, reason))
             continue
         words.inks.append(np.round(ink.pixels * 255).astype(np.uint8))
         words.texts.append(text)
-        words.writers.append(str(writers[row]) if writers is not None else "")
+        words.writers.append(str(writers[row] or "") if writers is not None else "")
     return words
 
 

@@ -46,7 +46,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; copy the whole folder again.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # np.load given a path leaves it open where the file is damaged
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged or cut ({error}); copy it again.") from None

@@ -69,7 +69,7 @@ class Run(keras.callbacks.Callback):
             raise CheckpointError(f"{self.out / STATE} does not fit the network; start anew in another folder.")
         for i, variable in enumerate(variables):
             variable.assign(self._stored[f"v{i}"])
-        if self.training.ema:
+        if "a0" in self._stored:
             self._average = [self._stored[f"a{i}"].copy() for i in range(len(model.weights))]
         self._stored = None
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import keras
 
 from htr import checkpoint, objectives
@@ -36,6 +37,7 @@ def train(
     with skip_bad they are left out and listed in problems.csv. data names the training data in the checkpoint.
     """
     out = Path(out)
+    cv2.setNumThreads(1)  # augmentation shares the cores with the network: threads of its own slow both down
     start = Transcriber.load(init) if init is not None else None
     config = start.config if start else model or preset("small")
     objective = objectives.get(training.objective)

@@ -105,6 +105,6 @@ def test_every_row_is_a_word_or_a_problem():
     dataset = toy_dataset(6)
     rows = dataset.to_list()
     rows[1]["text"], rows[3]["image"]["bytes"] = "", b"not an image"
-    words = read_words(type(dataset).from_list(rows, features=dataset.features), 32, source="toy")
+    words = read_words(type(dataset).from_list(rows, features=dataset.features), 32)
     assert len(words) == 4 and [problem.row for problem in words.problems] == [1, 3]
     assert words.texts == [rows[i]["text"] for i in (0, 2, 4, 5)]
