@@ -64,7 +64,7 @@ class _MaskedLayer(keras.layers.Layer):
     """What the layers share: taking [features, mask] or a carried mask, and handing the new one on the same way.
 
     `inputs_hidden=True` says that the features are 0 outside the mask already, as they come out of these layers and out
-    of ReLU and dropout behind them: a pass over memory is saved.
+    of ReLU, dropout and sums behind them: a pass over memory is saved.
     """
 
     def __init__(self, *, inputs_hidden: bool = False, **kwargs):
@@ -105,7 +105,8 @@ class MaskedConv2D(_MaskedLayer):
     "same" puts output j over input j * stride on every width: (kernel - 1) // 2 * dilation zeros go to the left and top
     and the rest to the right and bottom. Output j counts where input j * stride does. With "valid" an output counts
     where its whole window does. The sizes are ceil(size / stride), and floor((size - reach - 1) / stride) + 1 with
-    reach = (kernel - 1) * dilation.
+    reach = (kernel - 1) * dilation. `hide_outputs=False` leaves finite numbers outside the mask, for a
+    `MaskedBatchNormalization(inputs_hidden=True)` behind, which then hides them at no cost.
     """
 
     def __init__(
@@ -118,13 +119,14 @@ class MaskedConv2D(_MaskedLayer):
         dilation_rate=(1, 1),
         activation=None,
         use_bias: bool = True,
+        hide_outputs: bool = True,
         kernel_initializer="glorot_uniform",
         bias_initializer="zeros",
         kernel_regularizer=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.filters, self.use_bias, self.padding = int(filters), bool(use_bias), padding
+        self.filters, self.padding, self.use_bias, self.hide_outputs = int(filters), padding, use_bias, hide_outputs
         self.kernel_size, self.strides = _pair(kernel_size, "kernel_size"), _pair(strides, "strides")
         self.dilation_rate = _pair(dilation_rate, "dilation_rate")
         if padding not in ("same", "valid"):
@@ -153,7 +155,8 @@ class MaskedConv2D(_MaskedLayer):
         if self.use_bias:
             outputs = ops.add(outputs, self.bias)
         # the padding that came in was 0: sums of weights went out, which the usual activations keep finite
-        return self._hand_on(self.activation(outputs), mask, listed, finite=self.activation in KEEPS_ZERO)
+        finite = self.activation in KEEPS_ZERO
+        return self._hand_on(self.activation(outputs), mask, listed, hidden=not self.hide_outputs, finite=finite)
 
     def _convolve(self, features):
         # a centred stride-1 "same" has one grid for every width; any other is padded here, by amounts that ignore it
@@ -179,15 +182,11 @@ class MaskedConv2D(_MaskedLayer):
         return window_mask(mask, self.kernel_size, self.strides, self.dilation_rate)
 
     def get_config(self):
+        plain = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "use_bias", "hide_outputs")
         return {
             **super().get_config(),
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "dilation_rate": self.dilation_rate,
+            **{name: getattr(self, name) for name in plain},
             "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
@@ -199,7 +198,8 @@ class MaskedBatchNormalization(_MaskedLayer):
     """features (batch, ..., channels) -> the same, normalised by mean and variance over what the mask lets through.
 
     Ioffe and Szegedy, "Batch Normalization", arXiv:1502.03167. Statistics are float32 whatever the dtype policy is; a
-    batch in which nothing counts leaves the moving ones alone. Momentum is 0.9: 0.99 spoils short runs.
+    batch in which nothing counts leaves the moving ones alone. Momentum is 0.9: 0.99 spoils short runs. With
+    `inputs_hidden=True` finite numbers outside the mask will do: they are left out and hidden all the same.
     """
 
     def __init__(self, *, momentum: float = 0.9, epsilon: float = 1e-3, activation=None, **kwargs):
@@ -222,37 +222,40 @@ class MaskedBatchNormalization(_MaskedLayer):
     def call(self, inputs, training=None, mask=None):
         features, mask, listed = self._take(inputs, mask)
         features = ops.cast(features, "float32")
+        counts = ops.ones((1,) * len(features.shape)) if mask is None else spread(mask, len(features.shape))
+        counts = ops.cast(counts, "float32")
         if training and self.trainable:
-            mean, variance = self._statistics(features, mask)
+            mean, variance = self._statistics(features, counts)
         else:
             mean, variance = ops.cast(self.moving_mean, "float32"), ops.cast(self.moving_variance, "float32")
         scale = self.gamma * ops.rsqrt(variance + self.epsilon)
-        # 0 * scale + 0 is 0: masking the small shift saves masking the output
-        shift = hide(ops.broadcast_to(self.beta - mean * scale, (1,) * (len(features.shape) - 1) + scale.shape), mask)
-        outputs = self.activation(ops.cast(features * scale + shift, self.compute_dtype))
+        # masking the small scale and shift, (batch, 1, width, channels), saves a pass over the features
+        outputs = features * (scale * counts) + (self.beta - mean * scale) * counts
+        outputs = self.activation(ops.cast(outputs, self.compute_dtype))
         return self._hand_on(outputs, mask, listed, hidden=self.activation in KEEPS_ZERO)
 
-    def _statistics(self, features, mask):
+    def _statistics(self, features, counts):
         """Mean and variance (channels,) over what counts, and the moving ones drawn towards them."""
         axes = tuple(range(len(features.shape) - 1))
-        places = ops.cast(math.prod(ops.shape(features)[:-1]), "float32")
-        count = places if mask is None else places * ops.mean(ops.cast(spread(mask, len(features.shape)), "float32"))
-        # what does not count is 0 already, so plain sums are the masked ones
-        mean = ops.sum(features, axis=axes) / ops.maximum(count, 1.0)
-        square = ops.sum(ops.square(features), axis=axes) / ops.maximum(count, 1.0)
-        variance = ops.maximum(square - ops.square(mean), 0.0)
+        # first along the axes that the mask does not know (the height): what is then to be masked is small
+        free = tuple(axis for axis in axes if counts.shape[axis] == 1 and features.shape[axis] != 1)
+        size = math.prod(ops.shape(features)[axis] for axis in free)
+        count = ops.sum(counts) * ops.cast(size, "float32")
+
+        def average(values):
+            values = ops.sum(values, axis=free, keepdims=True) if free else values
+            return ops.sum(values * counts, axis=axes) / ops.maximum(count, 1.0)
+
+        mean = average(features)
+        variance = ops.maximum(average(ops.square(features)) - ops.square(mean), 0.0)
         keep = ops.where(count > 0, self.momentum, 1.0)
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * keep + ops.stop_gradient(now) * (1.0 - keep))
         return mean, variance
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "momentum": self.momentum,
-            "epsilon": self.epsilon,
-            "activation": keras.activations.serialize(self.activation),
-        }
+        activation = keras.activations.serialize(self.activation)
+        return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon, "activation": activation}
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

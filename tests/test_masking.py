@@ -278,7 +278,7 @@ def network(channels=1, height=16):
     images = keras.Input((height, None, channels))
     x = PaddingMask(name="padding")(images)
     x = LearnedFill(name="fill")(x)
-    x = MaskedConv2D(6, 3, strides=(2, 2), use_bias=False, name="conv1")(x)
+    x = MaskedConv2D(6, 3, strides=(2, 2), use_bias=False, inputs_hidden=True, hide_outputs=False, name="conv1")(x)
     x = MaskedBatchNormalization(activation="relu", inputs_hidden=True, name="norm1")(x)
     x = LearnedMask(name="gate")(x)
     x = MaskedMaxPooling2D((2, 1), nonnegative=True, name="pool1")(x)
@@ -500,7 +500,7 @@ def test_a_model_of_all_layers_fits_and_survives_a_new_process(tmp_path):
     "layer",
     [
         PaddingMask(3),
-        MaskedConv2D(2, (3, 2), strides=2, padding="valid", activation="relu", use_bias=False, inputs_hidden=True),
+        MaskedConv2D(2, (3, 2), strides=2, padding="valid", activation="relu", use_bias=False, hide_outputs=False),
         MaskedBatchNormalization(momentum=0.8, epsilon=0.1, activation="tanh"),
         MaskedMaxPooling2D((1, 2), strides=(1, 1), nonnegative=True),
         LearnedMask(5, return_gate=True),
