@@ -13,7 +13,7 @@ from htr.images import ImageError, to_ink
 from htr.padding import pad_images, pad_labels
 from htr.samples import Problem, problem
 
-POOL = 64  # batches that are augmented together and then sorted by width
+POOL = 128  # batches that are augmented together and then sorted by width
 
 
 @dataclass
