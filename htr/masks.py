@@ -144,7 +144,8 @@ def binary_mask(probabilities, threshold: float = 0.5):
 
 def apply_mask(images, mask):
     """images (..., channels), mask (..., 1), of 0..1 or boolean -> images * mask; whatever stands under a 0 is gone."""
-    mask = ops.cast(mask, "float32") if keras.backend.standardize_dtype(mask.dtype) == "bool" else mask
+    dtype = keras.backend.standardize_dtype(images.dtype)
+    images, mask = (ops.cast(values, dtype if "float" in dtype else "float32") for values in (images, mask))
     return ops.where(ops.equal(mask, 0), 0.0, images) * mask
 
 

@@ -239,6 +239,19 @@ def test_a_frozen_norm_uses_its_moving_statistics():
     assert array(layer(image(1, 3), training=True))[0, 0, :, 0] == pytest.approx([1, 3])
 
 
+def test_a_norm_hides_what_a_convolution_left():
+    features, mask = image(1, 2, 3, 0, 0, height=2), [[1, 1, 1, 0, 0]]
+    results = []
+    for hide in (True, False):
+        conv = ones(MaskedConv2D(2, 3, hide_outputs=hide))(with_mask(features, mask))
+        assert array(conv)[0, 0, 3].any() != hide
+        norm = MaskedBatchNormalization(activation="relu", inputs_hidden=True)
+        results.append([array(norm(conv, training=True)), array(norm.moving_mean), array(norm.moving_variance)])
+    for one, other in zip(*results, strict=True):
+        assert np.array_equal(one, other)
+    assert not results[1][0][:, :, 3:].any()
+
+
 def test_an_activation_that_lifts_zero_is_masked_behind():
     out = MaskedBatchNormalization(activation="sigmoid")(with_mask(image(1, 3), [[1, 0]]))
     assert array(out)[0, 0, 1, 0] == 0 < array(out)[0, 0, 0, 0]
@@ -438,6 +451,11 @@ def test_one_mask_channel_is_laid_on_three_image_channels():
     assert array(apply_mask(images, np.array([1, 0.0]).reshape(1, 1, 2, 1))).tolist() == [[[[1, 2, 3], [0, 0, 0]]]]
     assert array(apply_mask(images, np.array([False, True]).reshape(1, 1, 2, 1))).tolist() == [[[[0] * 3, [4, 5, 6]]]]
     assert array(apply_mask(images, np.array([0.5, 0.0]).reshape(1, 1, 2, 1)))[0, 0, 0].tolist() == [0.5, 1, 1.5]
+    assert array(apply_mask(images.astype("uint8"), np.array([True, False]).reshape(1, 1, 2, 1)))[0, 0, 0].tolist() == [
+        1,
+        2,
+        3,
+    ]
     images[0, 0, 1] = np.nan
     slopes = gradient(lambda mask: ops.sum(apply_mask(images, mask)), np.array([1, 0]).reshape(1, 1, 2, 1))
     assert np.isfinite(slopes[0]).all()
