@@ -97,6 +97,7 @@ def _train_flags(command) -> None:
     add("--batch-size", type=_positive, metavar="N")
     add("--init", metavar="CHECKPOINT", help="start from this reader: its network, and its classes where they match")
     add("--resume", action="store_true", help="go on with the run in --out as if it had never stopped")
+    add("--augment", type=_share, metavar="X", help="strength of the augmentation, 0 to 1 (default: 1)")
     add("--seed", type=int, default=0, metavar="S")
     add("--mixed-precision", action="store_true", help="compute in bfloat16")
     add(
