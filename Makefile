@@ -5,7 +5,6 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '
 HTR_DATA ?= ../shared/data
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-DEMO := build/demo
 LATIN := runs/latin
 export HTR_DATA
 
@@ -27,6 +26,9 @@ install: .venv/all
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[all]'
 	@touch $@
 
+demo: .venv/core
+	./demo.sh
+
 check: .venv/all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,6 +39,20 @@ test: .venv/all
 
 docs: .venv/all
 	$(BIN)/python -m pytest -q -k "readme or docs or blocks"
+
+bench: .venv/all
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# The reader from raw inputs; go on after a stop with the same command.
+checkpoint: .venv/core
+	$(BIN)/htr train $(HTR_DATA)/dhsd/train.parquet $(HTR_DATA)/copiste/train.parquet \
+	    --validation $(HTR_DATA)/dhsd/validation.parquet $(HTR_DATA)/copiste/validation.parquet \
+	    --out $(LATIN) --preset small --minutes 30 --skip-bad $(if $(wildcard $(LATIN)/state.npz),--resume)
+	mkdir -p checkpoints/latin
+	cp $(LATIN)/config.json $(LATIN)/weights.npz $(LATIN)/README.md checkpoints/latin/
+
+fonts: .venv/core
+	$(BIN)/python -m htr.fonts fonts
 
 wheel: .venv/all
 	$(BIN)/python -m build --wheel
