@@ -124,7 +124,8 @@ def test_transcribe_gives_a_line_an_image_in_order(word_folder, reader, capsys):
     for row in rows:
         assert 0 <= row["confidence"] <= 1
         assert "".join(c["character"] for c in row["characters"]) == row["text"]
-        width = Image.open(row["path"]).width
+        with Image.open(row["path"]) as image:
+            width = image.width
         assert all(0 <= c["left"] < c["right"] <= width for c in row["characters"])
 
 

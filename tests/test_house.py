@@ -21,7 +21,7 @@ DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {".py", ".md", ".toml", ".txt", ".ipynb", ".json", ".csv", ".yml", ""}
 
 FLOORS = [
-    "charset config metrics ink masks letters listing options",
+    "charset config metrics ink masks letters names listing options",
     """samples columns checking rows tables page_xml polygon iam images augment warp synth hand paper strokes outlines
     fonts vocabulary padding keras_metrics masking losses ctc decoding""",
     "model objectives",
