@@ -1,7 +1,7 @@
-"""Whether padding can be seen: 200 real words alone, in a batch of 64 and with extra columns; one training step likewise.
+"""Whether padding can be seen: 200 real words alone, in a batch of 64 and with extra columns; one training step.
 
-    python benchmarks/padding.py                # TensorFlow
-    KERAS_BACKEND=jax python benchmarks/padding.py
+python benchmarks/padding.py                # TensorFlow
+KERAS_BACKEND=jax python benchmarks/padding.py
 """
 
 import argparse
@@ -28,14 +28,24 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=200)
     args = parser.parse_args()
     data = Path(os.environ.get("HTR_DATA", "../shared/data"))
-    rows = [r for s in ("dhsd", "copiste") for r in parquet.read_table(data / s / "validation.parquet").to_pylist()[: args.words // 2]]
+    rows = [
+        r
+        for s in ("dhsd", "copiste")
+        for r in parquet.read_table(data / s / "validation.parquet").to_pylist()[: args.words // 2]
+    ]
     charset = htr.Charset.from_texts(row["text"] for row in rows)
     keras.utils.set_random_seed(0)
     config = preset("small")
-    reader = htr.load(args.checkpoint) if args.checkpoint else Transcriber(build_model(config, charset.num_classes), charset, config)
+    reader = (
+        htr.load(args.checkpoint)
+        if args.checkpoint
+        else Transcriber(build_model(config, charset.num_classes), charset, config)
+    )
     inks = [to_ink(row["image"], reader.config.height) for row in rows]
     odd = sum(ink.pixels.shape[1] % 2 for ink in inks)
-    print(f"{keras.backend.backend()}: {len(inks)} words, {odd} of odd width, {reader.model.count_params():,} parameters")
+    print(
+        f"{keras.backend.backend()}: {len(inks)} words, {odd} of odd width, {reader.model.count_params():,} parameters"
+    )
     for name, value in read_differences(reader, inks).items():
         print(f"  {name:<34} {value}")
     for name, value in step_differences(reader, inks[:32], [row["text"] for row in rows[:32]]).items():

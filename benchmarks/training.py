@@ -15,7 +15,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import pyarrow.parquet as parquet
 
 import htr
 from htr.batches import Batches, Words, read_words
@@ -34,18 +33,26 @@ def main() -> None:
     config = preset(args.preset)
     words = load_words(config.height)
     charset = htr.Charset.from_texts(words.texts)
-    batches = Batches(words, charset, batch_size=32, frames_needed=get("ctc").frames_needed, stride=config.stride)
+    batches = Batches(words, charset, batch_size=32, config=config, frames_needed=get("ctc").frames_needed)
     masked = compiled(build_model(config, charset.num_classes), ObjectiveLoss("ctc"))
     plain = compiled(plain_model(config, charset.num_classes), plain_loss)
     print(f"{len(words)} words, {masked.count_params():,} parameters, batches of 32")
     ratios, speeds = compare(masked, plain, batches, args)
     print(f"  with masks, fed by Batches         {statistics.median(speeds[0]):6.0f} words/s")
     print(f"  without masks, fed from memory     {statistics.median(speeds[1]):6.0f} words/s")
-    print(f"  ratio, median of {args.rounds} rounds          {statistics.median(ratios):6.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    print(
+        f"  ratio, median of {args.rounds} rounds          {statistics.median(ratios):6.2f} "
+        f"({min(ratios):.2f} to {max(ratios):.2f})"
+    )
     print(f"  padding in an epoch                {waste(batches):6.2%}")
-    augmented = Batches(words, charset, batch_size=32, frames_needed=get("ctc").frames_needed, stride=config.stride, strength=1.0)
+    augmented = Batches(
+        words, charset, batch_size=32, config=config, frames_needed=get("ctc").frames_needed, strength=1.0
+    )
     print(f"  padding in an augmented epoch      {waste(augmented):6.2%}")
-    print("  resident memory after each of 5 short epochs, MB: " + ", ".join(f"{mb:.0f}" for mb in memory(masked, words, charset, config)))
+    print(
+        "  resident memory after each of 5 short epochs, MB: "
+        + ", ".join(f"{mb:.0f}" for mb in memory(masked, words, charset, config))
+    )
 
 
 def load_words(height: int) -> Words:
@@ -56,7 +63,9 @@ def load_words(height: int) -> Words:
 
 
 def compiled(model: keras.Model, loss) -> keras.Model:
-    model.compile(keras.optimizers.AdamW(1e-3, global_clipnorm=2.0), loss=loss, jit_compile=keras.backend.backend() == "jax")
+    model.compile(
+        keras.optimizers.AdamW(1e-3, global_clipnorm=2.0), loss=loss, jit_compile=keras.backend.backend() == "jax"
+    )
     return model
 
 
@@ -91,7 +100,7 @@ def plain_loss(labels, logits):
 
 
 def compare(masked, plain, batches, args) -> tuple[list[float], list[list[float]]]:
-    """Turns of the same batches: through Batches as `fit` gets them, and kept in memory -> ratios and words/s of both."""
+    """Turns of the same batches, through Batches and kept in memory -> ratios, and words/s of both."""
     chosen = np.linspace(0, len(batches) - 1, args.batches).astype(int)
     kept = [batches[i] for i in chosen]
     for images, labels in kept[:3]:
@@ -125,14 +134,16 @@ def waste(batches) -> float:
 def memory(model, words: Words, charset, config) -> list[float]:
     """Resident memory in MB after each of five epochs over 320 words."""
     few = Words(words.inks[:320], words.texts[:320], words.writers[:320])
-    batches = Batches(few, charset, batch_size=32, frames_needed=get("ctc").frames_needed, stride=config.stride, strength=1.0)
+    batches = Batches(few, charset, batch_size=32, config=config, frames_needed=get("ctc").frames_needed, strength=1.0)
     sizes: list[float] = []
 
     def note(*_):
         with open("/proc/self/statm") as file:
             sizes.append(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
 
-    model.fit(batches, epochs=5, shuffle=False, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=note)])
+    model.fit(
+        batches, epochs=5, shuffle=False, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=note)]
+    )
     return sizes
 
 

@@ -114,15 +114,23 @@ def run_plain(args) -> None:
             share = (time.monotonic() - begin) / 60 / args.minutes
             model.optimizer.learning_rate.assign(1e-3 * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, share)))))
             chosen = order[start : start + 32]
-            inks = [augment(words[i][0], generator(0, epoch, int(i)), ops=OPS, min_width=8 * len(words[i][1])) for i in chosen]
+            inks = [
+                augment(words[i][0], generator(0, epoch, int(i)), ops=OPS, min_width=8 * len(words[i][1]))
+                for i in chosen
+            ]
             labels = [words[i][1] for i in chosen]
-            model.train_on_batch(padded(inks), np.array([np.pad(ids, (0, max(map(len, labels)) - len(ids))) for ids in labels]))
+            model.train_on_batch(
+                padded(inks), np.array([np.pad(ids, (0, max(map(len, labels)) - len(ids))) for ids in labels])
+            )
             if share >= 1:
                 break
         speed = start / (time.monotonic() - clock)
         readings = read(model, charset, [row["image"]["bytes"] for row in rows["validation"]])
         error = errors(readings, rows["validation"])
-        print(f"epoch {epoch}: validation CER {error:.4f}, {speed:.0f} words/s, {(time.monotonic() - begin) / 60:.1f} min", flush=True)
+        print(
+            f"epoch {epoch}: validation CER {error:.4f}, {speed:.0f} words/s, {time.monotonic() - begin:.0f} s",
+            flush=True,
+        )
         if error < best:
             best, weights = error, model.get_weights()
         epoch += 1
@@ -165,7 +173,10 @@ def table(args) -> str:
     from htr.metrics import edits, paired
 
     ours, plain = (json.loads((args.out / f"{name}.json").read_text()) for name in ("htr", "plain"))
-    lines = ["| test part | words | writers | plain CRNN | htr | fewer errors | htr - plain, 95 % by writer |", "|" + " --- |" * 7]
+    lines = [
+        "| test part | words | writers | plain CRNN | htr | fewer errors | htr - plain, 95 % by writer |",
+        "|" + " --- |" * 7,
+    ]
     for name in SETS:
         rows = load_rows(args.data / name / "test.parquet")
         texts, writers = [row["text"] for row in rows], [row["writer"] for row in rows]

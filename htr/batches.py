@@ -1,4 +1,4 @@
-"""Floor 3: words in memory, and a `keras.utils.PyDataset` that augments and pads them on the fly, like widths together."""
+"""Floor 3: words in memory, and a `keras.utils.PyDataset` that augments and pads them, like widths together."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 
 from htr.augment import augment, generator
 from htr.charset import Charset, normalize
+from htr.config import ModelConfig
 from htr.images import ImageError, to_ink
 from htr.padding import pad_images, pad_labels
 from htr.samples import Problem, problem
@@ -67,8 +68,8 @@ class Batches(keras.utils.PyDataset):
         charset: Charset,
         *,
         batch_size: int = 32,
+        config: ModelConfig,
         frames_needed: Callable[[Sequence[int]], int] = len,
-        stride: int = 1,
         strength: float = 0.0,
         masks: Sequence[np.ndarray] | None = None,
         shuffle: bool = True,
@@ -84,13 +85,11 @@ class Batches(keras.utils.PyDataset):
         self.words, self.masks, self.batch_size = words, masks, min(batch_size, -(-len(words) // 2))
         self.ids = [charset.encode(text) for text in words.texts]
         self.strength, self.shuffle, self.seed, self.width_step = strength, shuffle, seed, width_step
-        self.min_widths = [frames_needed(ids) * stride for ids in self.ids]
-        for ink, text, needed in zip(words.inks, words.texts, self.min_widths, strict=True):
-            if -(-ink.shape[1] // stride) * stride < needed:
-                raise ValueError(
-                    f"{text!r} needs {needed // stride} frames, the image gives {-(-ink.shape[1] // stride)}: "
-                    f"it is {ink.shape[1]} px wide, {needed} or more are needed."
-                )
+        frames = [frames_needed(ids) for ids in self.ids]
+        for ink, text, needed in zip(words.inks, words.texts, frames, strict=True):
+            if reason := config.misfit(text, needed, ink.shape[1]):
+                raise ValueError(f"{reason}; leave the word out.")
+        self.min_widths = [needed * config.stride for needed in frames]
         self._lock, self._pools = threading.Lock(), {}
         self.start_epoch(epoch)
 

@@ -67,7 +67,9 @@ class Charset:
     def decode(self, ids: Sequence[int]) -> str:
         """ids of characters -> text. ValueError where an id is no character's (blank, end, too large)."""
         if any(not _FIRST <= i < self.num_classes for i in ids):
-            raise ValueError(f"ids {list(ids)} hold one outside {_FIRST}..{self.num_classes - 1}; decode characters only.")
+            raise ValueError(
+                f"ids {list(ids)} hold one outside {_FIRST}..{self.num_classes - 1}; decode characters only."
+            )
         return "".join(self.characters[i - _FIRST] for i in ids)
 
     def __eq__(self, other: object) -> bool:

@@ -53,7 +53,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise CheckpointError(f"{path} is damaged or cut ({error}); copy it again.") from None
 
 
-def save(folder, *, model, charset: Charset, config: ModelConfig, objective: str, training: dict, readme: str, half=False):
+def save(
+    folder, *, model, charset: Charset, config: ModelConfig, objective: str, training: dict, readme: str, half=False
+):
     """Write the folder; half stores the weights as float16."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +95,8 @@ def read_config(folder) -> dict:
         raise CheckpointError(f"{folder / CONFIG} names no format; it is not the config of a checkpoint of htr.")
     if version > FORMAT:
         raise CheckpointError(
-            f"{folder} has format {version}, this htr {__version__} reads up to {FORMAT}: it is from a newer htr, update htr."
+            f"{folder} has format {version}, this htr {__version__} reads up to {FORMAT}: it is from a newer htr, "
+            "update htr."
         )
     if absent := {"alphabet", "objective", "model"} - set(settings):
         raise CheckpointError(f"{folder / CONFIG} lacks {', '.join(sorted(absent))}; copy it again.")

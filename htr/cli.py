@@ -1,7 +1,6 @@
 """Floor 8: the commands. Heavy imports happen inside each command, so that `htr --help` answers at once."""
 
 import contextlib
-import csv
 import functools
 import itertools
 import json
@@ -72,11 +71,7 @@ def _limits(alphabet: str | None) -> dict:
         charset = htr.Charset.from_texts(_lines(alphabet))
 
     def fits(text: str, width: int) -> str | None:
-        needed, given = objective.frames_needed([ord(c) for c in text]), config.frames(width)
-        if needed <= given:
-            return None
-        least = needed * config.stride
-        return f"{text!r} needs {needed} frames, the image gives {given}: it is {width} px wide, {least} are needed"
+        return config.misfit(text, objective.frames_needed([ord(c) for c in text]), width)
 
     return {"charset": charset, "height": config.height, "fits": fits}
 
@@ -141,16 +136,12 @@ def _train(args) -> int:
     _import_keras()
     if args.init:
         print(_changes(args.init, dataset["text"]))
-    try:
-        reader = _fit(dataset, validation, args)
-    finally:
-        if problems:
-            _add_problems(problems, Path(args.out) / "problems.csv")
+    reader = _fit(dataset, validation, problems, args)
     print(f"{args.out}: validation CER {100 * reader.training['validation_cer']:.2f} % on {len(validation):,} words")
     return OK
 
 
-def _fit(dataset, validation, args):
+def _fit(dataset, validation, problems, args):
     from htr.progress import Progress
 
     names = ("objective", "epochs", "minutes", "batch_size", "augment", "seed", "mixed_precision")
@@ -166,6 +157,7 @@ def _fit(dataset, validation, args):
         resume=args.resume,
         skip_bad=args.skip_bad,
         data=args.data,
+        problems=problems,
         callbacks=[Progress(training)],
     )
 
@@ -178,18 +170,6 @@ def _changes(checkpoint: str, texts: list[str]) -> str:
     added, gone = ("".join(c for c in these if c not in those) for these, those in ((new, old), (old, new)))
     kept = len(new) - len(added)
     return f"{checkpoint}: {kept} characters kept, {len(added)} new ({added}), {len(gone)} gone ({gone})"
-
-
-def _add_problems(problems: list, path: Path) -> None:
-    """Rows that did not even load join the list that training wrote of those it left out."""
-    from htr.samples import Problem, write_problems
-
-    listed = []
-    if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            listed = [Problem(**{**row, "row": int(row["row"])}) for row in csv.DictReader(file)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_problems(dict.fromkeys([*problems, *listed]), path)
 
 
 def _evaluate(args) -> int:

@@ -26,7 +26,8 @@ class ModelConfig:
         object.__setattr__(self, "recurrent", tuple(int(n) for n in self.recurrent))
         if not self.blocks or any(len(block) != 4 or min(block) < 1 for block in self.blocks):
             raise ValueError(
-                f"blocks is {self.blocks}; give one (filters, stride_height, stride_width, convolutions) a stage, all at least 1."
+                f"blocks is {self.blocks}; give one (filters, stride_height, stride_width, "
+                "convolutions) a stage, all at least 1."
             )
         if not self.recurrent or min(self.recurrent) < 1:
             raise ValueError(f"recurrent is {self.recurrent}; give the units of at least one BiLSTM.")
@@ -48,6 +49,19 @@ class ModelConfig:
         for block in self.blocks:
             width = -(-width // block[2])
         return width
+
+    def misfit(self, text: str, needed: int, width: int) -> str | None:
+        """Why a text that needs so many frames cannot be read from an ink of width px, or None where it can.
+
+        >>> ModelConfig().misfit("Straße", 6, 20)
+        "'Straße' needs 6 frames, the image gives 5: it is 20 px wide at a height of 40, 24 or more are needed"
+        """
+        if needed <= self.frames(width):
+            return None
+        return (
+            f"{text!r} needs {needed} frames, the image gives {self.frames(width)}: it is {width} px wide "
+            f"at a height of {self.height}, {needed * self.stride} or more are needed"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,17 +93,23 @@ class TrainConfig:
         for name in ("warmup", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a share from 0 to below 1.")
-        if self.augment < 0:
-            raise ValueError(f"augment is {self.augment}; it is a strength of 0 or more.")
+        if not 0 <= self.augment <= 2:
+            raise ValueError(f"augment is {self.augment}; it is a strength from 0 (off) to 2.")
 
 
 PRESETS = {
     "tiny": ModelConfig(
-        height=32, blocks=((16, 2, 2, 1), (32, 2, 2, 1), (64, 1, 1, 1), (96, 2, 1, 1)), columns=128, recurrent=(128, 128)
+        height=32,
+        blocks=((16, 2, 2, 1), (32, 2, 2, 1), (64, 1, 1, 1), (96, 2, 1, 1)),
+        columns=128,
+        recurrent=(128, 128),
     ),
     "small": ModelConfig(),
     "base": ModelConfig(
-        height=48, blocks=((32, 2, 2, 1), (64, 2, 2, 2), (128, 1, 1, 2), (192, 2, 1, 2)), columns=256, recurrent=(256, 256)
+        height=48,
+        blocks=((32, 2, 2, 1), (64, 2, 2, 2), (128, 1, 1, 2), (192, 2, 1, 2)),
+        columns=256,
+        recurrent=(256, 256),
     ),
 }
 
@@ -111,6 +131,7 @@ def from_json(kind, values: dict):
     known = {field.name for field in dataclasses.fields(kind)}
     if unknown := set(values) - known:
         raise ValueError(
-            f"{kind.__name__} has no field {', '.join(sorted(unknown))}; it was written by another version of htr: update htr."
+            f"{kind.__name__} has no field {', '.join(sorted(unknown))}; it was written by another "
+            "version of htr: update htr."
         )
     return kind(**values)

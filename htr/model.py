@@ -57,9 +57,13 @@ def build_model(config: ModelConfig, num_classes: int) -> keras.Model:
 
 
 def _convolution(features, filters: int, strides: tuple[int, int], name: str, config: ModelConfig):
-    features = MaskedConv2D(filters, 3, strides=strides, use_bias=False, name=name)(features)
+    # padding is hidden once, by the norm, not again by each layer: every pass over memory counts
+    features = MaskedConv2D(
+        filters, 3, strides=strides, use_bias=False, inputs_hidden=True, hide_outputs=False, name=name
+    )(features)
     return _norm(f"{name}_norm", config)(features)
 
 
 def _norm(name: str, config: ModelConfig) -> keras.layers.Layer:
-    return MaskedBatchNormalization(momentum=config.batch_norm_momentum, activation="relu", name=name)
+    momentum = config.batch_norm_momentum
+    return MaskedBatchNormalization(momentum=momentum, activation="relu", inputs_hidden=True, name=name)

@@ -14,6 +14,7 @@ from htr import ctc, decoding
 from htr.charset import END
 from htr.decoding import Reading
 from htr.losses import masked_sparse_crossentropy
+from htr.masking import carried_mask
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class ObjectiveLoss(keras.losses.Loss):
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         # the stock call would multiply the mask into a per-frame loss; here it gives the words' lengths
-        mask = getattr(y_pred, "_keras_mask", None)
+        mask = carried_mask(y_pred)
         if mask is None:
             mask = ops.ones(ops.shape(y_pred)[:2], dtype="bool")
         losses = self._loss(y_true, y_pred, mask)

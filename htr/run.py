@@ -26,7 +26,9 @@ EVERY = 8  # steps between two updates of the averaged weights
 class Run(keras.callbacks.Callback):
     """What happens around the steps of `fit`. `history` holds one dict an epoch; `last` the readings of validation."""
 
-    def __init__(self, reader: Transcriber, training: TrainConfig, out: Path, validation: Words | None, *, resume: bool):
+    def __init__(
+        self, reader: Transcriber, training: TrainConfig, out: Path, validation: Words | None, *, resume: bool
+    ):
         super().__init__()
         self.reader, self.training, self.out, self.validation = reader, training, out, validation
         self.epoch, self.step, self.elapsed, self.best, self.stale = 0, 0, 0.0, math.inf, 0

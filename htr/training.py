@@ -12,8 +12,10 @@ from htr.charset import Charset
 from htr.config import ModelConfig, TrainConfig, preset, to_json
 from htr.model import build_model
 from htr.run import Run
-from htr.samples import write_problems
+from htr.samples import Problem, write_problems
 from htr.transcriber import Transcriber
+
+PROBLEMS = "problems.csv"
 
 
 def train(
@@ -27,50 +29,37 @@ def train(
     resume: bool = False,
     skip_bad: bool = False,
     data: Sequence[str] = (),
+    problems: Sequence[Problem] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Transcriber:
     """Datasets of image and text -> the reader with the best validation CER, kept in the folder `out`.
 
     `out` is a checkpoint all the time, with history.csv, and state.npz from which resume=True goes on as if the run had
     never stopped. Without validation the last reader is kept. init is a checkpoint to start from: its network is kept,
-    its alphabet grows and shrinks to that of the training texts. Rows that cannot be learned stop the run (ValueError);
-    with skip_bad they are left out and listed in problems.csv. data names the training data in the checkpoint.
+    its alphabet grows and shrinks to that of the training texts. Rows that cannot be learned or, in validation, not be
+    read stop the run (ValueError); with skip_bad they are left out and listed in problems.csv, behind the problems that
+    loading the data found. data names the training data in the checkpoint.
     """
     out = Path(out)
     cv2.setNumThreads(1)  # augmentation shares the cores with the network: threads of its own slow both down
     start = Transcriber.load(init) if init is not None else None
     config = start.config if start else model or preset("small")
-    objective = objectives.get(training.objective)
-    words = usable_words(train, config, training.objective, out, skip_bad=skip_bad)
-    charset = Charset.from_texts(words.texts)
-    keras.utils.set_random_seed(training.seed)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if training.mixed_precision else "float32")
-    try:
-        network = build_model(config, charset.num_classes)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    if start:
-        transplant(start, network, charset)
-    about = {"data": list(data), "words": len(words), "config": to_json(training), "init": start.name if start else None}
-    reader = Transcriber(network, charset, config, training.objective, about)
-    run = Run(reader, training, out, _validation_words(validation, config), resume=resume)
-    batches = Batches(
-        words,
-        charset,
-        batch_size=training.batch_size,
-        frames_needed=objective.frames_needed,
-        stride=config.stride,
-        strength=training.augment,
-        seed=training.seed,
-        epoch=run.epoch,
-        width_step=64 if keras.backend.backend() == "jax" else 1,
-        workers=training.workers,
-    )
-    _compile(network, training)
+    words = _usable(read_words(train, config.height, fits=_fits(config, training)), "training", skip_bad=skip_bad)
+    held = None
+    if validation is not None:
+        held = _usable(read_words(validation, config.height), "validation", skip_bad=skip_bad)
+    if found := [*problems, *words.problems, *(held.problems if held else [])]:
+        out.mkdir(parents=True, exist_ok=True)
+        write_problems(found, out / PROBLEMS)
+    reader = _reader(words, config, training, start)
+    reader.training = {"data": list(data), "words": len(words), "config": to_json(training)}
+    reader.training["init"] = start.name if start else None
+    run = Run(reader, training, out, held, resume=resume)
+    batches = _batches(words, reader, training, run.epoch)
+    _compile(reader.model, training)
     run.restore(steps=len(batches))
     if not run.finished:
-        network.fit(
+        reader.model.fit(
             batches,
             initial_epoch=run.epoch,
             epochs=training.epochs or 1_000_000,
@@ -81,32 +70,53 @@ def train(
     return Transcriber.load(out)
 
 
-def usable_words(dataset, config: ModelConfig, objective: str, out: Path, *, skip_bad: bool = False) -> Words:
-    """The words of a dataset that can be learned. ValueError where rows cannot be and skip_bad is not set."""
-    frames_needed = objectives.get(objective).frames_needed
+def _fits(config: ModelConfig, training: TrainConfig):
+    frames_needed = objectives.get(training.objective).frames_needed
+    return lambda text, width: config.misfit(text, frames_needed([ord(c) for c in text]), width)
 
-    def fits(text: str, width: int) -> str | None:
-        needed, given = frames_needed([ord(c) for c in text]), config.frames(width)
-        if needed <= given:
-            return None
-        return (
-            f"{text!r} needs {needed} frames, the image gives {given}: "
-            f"it is {width} px wide at a height of {config.height}, {needed * config.stride} or more are needed"
-        )
 
-    words = read_words(dataset, config.height, fits=fits)
-    if words.problems and not skip_bad:
+def _usable(words: Words, part: str, *, skip_bad: bool) -> Words:
+    """The words as they are, or a ValueError where rows are bad and not to be skipped, or none are left."""
+    count = len(words.problems)
+    if count and not skip_bad:
         first = "; ".join(str(problem) for problem in words.problems[:3])
         raise ValueError(
-            f"{len(words.problems)} of {len(words) + len(words.problems)} rows cannot be learned ({first}); "
+            f"{count} of {len(words) + count} {part} rows cannot be used ({first}{' ...' if count > 3 else ''}); "
             "correct them, or leave them out with --skip-bad."
         )
-    if not words.inks:
-        raise ValueError("No row of the training data can be learned; `htr check` names the reasons.")
-    if words.problems:
-        out.mkdir(parents=True, exist_ok=True)
-        write_problems(words.problems, out / "problems.csv")
+    if not len(words):
+        raise ValueError(f"No row of the {part} data can be used; `htr check` names the reasons.")
     return words
+
+
+def _reader(words: Words, config: ModelConfig, training: TrainConfig, start: Transcriber | None) -> Transcriber:
+    """A reader with a fresh network, or with what fits of the one to start from."""
+    charset = Charset.from_texts(words.texts)
+    keras.utils.set_random_seed(training.seed)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if training.mixed_precision else "float32")
+    try:
+        network = build_model(config, charset.num_classes)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    if start:
+        transplant(start, network, charset)
+    return Transcriber(network, charset, config, training.objective)
+
+
+def _batches(words: Words, reader: Transcriber, training: TrainConfig, epoch: int) -> Batches:
+    return Batches(
+        words,
+        reader.charset,
+        batch_size=training.batch_size,
+        config=reader.config,
+        frames_needed=reader.objective.frames_needed,
+        strength=training.augment,
+        seed=training.seed,
+        epoch=epoch,
+        width_step=64 if keras.backend.backend() == "jax" else 1,
+        workers=training.workers,
+    )
 
 
 def transplant(start: Transcriber, network: keras.Model, charset: Charset) -> dict[str, str]:
@@ -125,15 +135,6 @@ def transplant(start: Transcriber, network: keras.Model, charset: Charset) -> di
         variable.assign(values)
     gone = "".join(c for c in start.charset.characters if c not in charset.characters)
     return {"kept": "".join(kept), "new": "".join(c for c in charset.characters if c not in kept), "gone": gone}
-
-
-def _validation_words(dataset, config: ModelConfig) -> Words | None:
-    if dataset is None:
-        return None
-    words = read_words(dataset, config.height)
-    if not words.inks:
-        raise ValueError("No row of the validation data can be read; `htr check` names the reasons.")
-    return words
 
 
 def _compile(network: keras.Model, training: TrainConfig) -> None:

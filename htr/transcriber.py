@@ -42,7 +42,9 @@ class Transcription:
 class Transcriber:
     """A reader: `htr.load()` gives one."""
 
-    def __init__(self, model, charset: Charset, config: ModelConfig, objective: str = "ctc", training: dict | None = None):
+    def __init__(
+        self, model, charset: Charset, config: ModelConfig, objective: str = "ctc", training: dict | None = None
+    ):
         self.model, self.charset, self.config = model, charset, config
         self.objective = objectives.get(objective)
         self.training = training or {}
@@ -111,7 +113,7 @@ class Transcriber:
         return results
 
     def stream(self, images: Iterable, *, batch_size: int = 64) -> Iterator[Transcription | ImageError]:
-        """Any number of images -> one result each, in their order; an image that cannot be read gives its ImageError."""
+        """Any number of images -> one result each, in their order; for an image that cannot be read its ImageError."""
         images = iter(images)
         while window := list(islice(images, batch_size * WINDOW)):
             results: list = [self._try_ink(image) for image in window]

@@ -21,7 +21,9 @@ from tests.test_transcriber import CONFIG
 def folder(tmp_path):
     keras.utils.set_random_seed(0)
     charset = Charset("adeiklmnopstwé")
-    Transcriber(build_model(CONFIG, charset.num_classes), charset, CONFIG, training={"data": ["x"]}).save(tmp_path / "reader")
+    Transcriber(build_model(CONFIG, charset.num_classes), charset, CONFIG, training={"data": ["x"]}).save(
+        tmp_path / "reader"
+    )
     render_word("paddle").save(tmp_path / "word.png")
     return tmp_path / "reader"
 

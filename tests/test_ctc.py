@@ -27,14 +27,18 @@ def by_enumeration(ids, logits):
 
 
 def loss_of(labels, logits, mask):
-    return np.asarray(keras.ops.convert_to_numpy(ctc_loss(np.array(labels), np.array(logits, "float32"), np.array(mask))))
+    return np.asarray(
+        keras.ops.convert_to_numpy(ctc_loss(np.array(labels), np.array(logits, "float32"), np.array(mask)))
+    )
 
 
 @pytest.mark.parametrize("ids", [[2], [2, 2], [2, 3], [3, 2, 3], [2, 2, 3], []])
 def test_loss_equals_the_sum_over_all_paths(ids):
     logits = np.random.default_rng(0).normal(size=(4, 4))
     labels = [ids + [0] * (4 - len(ids))]
-    np.testing.assert_allclose(loss_of(labels, logits[None], np.ones((1, 4), bool)), [by_enumeration(ids, logits)], rtol=1e-5)
+    np.testing.assert_allclose(
+        loss_of(labels, logits[None], np.ones((1, 4), bool)), [by_enumeration(ids, logits)], rtol=1e-5
+    )
 
 
 def test_label_that_cannot_fit_costs_inf_without_gradient_and_leaves_the_others_alone():

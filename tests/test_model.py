@@ -84,11 +84,16 @@ def test_tiny_has_about_0_8_million_parameters():
 
 
 def test_switches_add_the_learned_mask_and_the_learned_fill():
-    config = ModelConfig(height=16, blocks=((4, 2, 2, 1),), columns=8, recurrent=(4,), learned_mask=True, learned_fill=True)
+    config = ModelConfig(
+        height=16, blocks=((4, 2, 2, 1),), columns=8, recurrent=(4,), learned_mask=True, learned_fill=True
+    )
     network = build_model(config, 5)
     batch = images([30])
     batch[:, 4:8, 5:9] = np.nan  # a hole in the picture, not padding
-    narrow, wide = run(network, batch), run(network, np.pad(batch, ((0, 0), (0, 0), (0, 9), (0, 0)), constant_values=PAD))
+    narrow, wide = (
+        run(network, batch),
+        run(network, np.pad(batch, ((0, 0), (0, 0), (0, 9), (0, 0)), constant_values=PAD)),
+    )
     assert np.isfinite(narrow).all()
     np.testing.assert_allclose(wide[:, : narrow.shape[1]], narrow, atol=1e-5)
 

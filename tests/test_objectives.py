@@ -17,12 +17,18 @@ def test_spelling_reads_character_i_at_frame_i_and_then_the_end():
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_padding_of_labels_and_frames_is_not_seen(name):
     rng = np.random.default_rng(0)
-    logits, labels, mask = rng.normal(size=(2, 6, 5)).astype("float32"), np.array([[2, 3, 3], [4, 0, 0]]), np.ones((2, 6), bool)
+    logits, labels, mask = (
+        rng.normal(size=(2, 6, 5)).astype("float32"),
+        np.array([[2, 3, 3], [4, 0, 0]]),
+        np.ones((2, 6), bool),
+    )
     padded = np.concatenate([logits, np.full((2, 3, 5), np.nan, "float32")], axis=1)
     wide = np.concatenate([mask, np.zeros((2, 3), bool)], axis=1)
     loss = OBJECTIVES[name].loss
     np.testing.assert_allclose(
-        np.asarray(loss(np.pad(labels, ((0, 0), (0, 2))), padded, wide)), np.asarray(loss(labels, logits, mask)), rtol=1e-6
+        np.asarray(loss(np.pad(labels, ((0, 0), (0, 2))), padded, wide)),
+        np.asarray(loss(labels, logits, mask)),
+        rtol=1e-6,
     )
     import keras
 

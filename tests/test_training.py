@@ -11,7 +11,9 @@ import htr
 from htr.config import ModelConfig, TrainConfig
 from tests.toy import toy_dataset
 
-NETWORK = ModelConfig(height=32, blocks=((12, 2, 2, 1), (24, 2, 2, 1), (48, 2, 1, 1)), columns=64, recurrent=(48,), dropout=0.1)
+NETWORK = ModelConfig(
+    height=32, blocks=((12, 2, 2, 1), (24, 2, 2, 1), (48, 2, 1, 1)), columns=64, recurrent=(48,), dropout=0.1
+)
 SHORT = {"batch_size": 16, "ema": 0.9, "augment": 0.5, "seed": 1}
 
 
@@ -30,7 +32,13 @@ def test_toy_words_are_learned_in_a_minute(objective, tmp_path):
     train, test = toy_dataset(1200), toy_dataset(150, seed=9)
     begin = time.monotonic()
     settings = TrainConfig(
-        objective, epochs=30 if objective == "ctc" else 40, minutes=0.9, batch_size=32, learning_rate=4e-3, ema=0.9, augment=0.0
+        objective,
+        epochs=30 if objective == "ctc" else 40,
+        minutes=0.9,
+        batch_size=32,
+        learning_rate=4e-3,
+        ema=0.9,
+        augment=0.0,
     )
     reader = htr.train(train, test, out=tmp_path, model=NETWORK, training=settings)
     report = htr.evaluate(reader, test)
@@ -69,7 +77,9 @@ def test_begun_run_is_not_overwritten(tmp_path):
     with pytest.raises(ValueError, match="already holds a run; go on with --resume"):
         htr.train(train, out=tmp_path, model=NETWORK, training=TrainConfig(epochs=1, **SHORT))
     with pytest.raises(ValueError, match="other settings .seed."):
-        htr.train(train, out=tmp_path, model=NETWORK, training=TrainConfig(epochs=2, **{**SHORT, "seed": 2}), resume=True)
+        htr.train(
+            train, out=tmp_path, model=NETWORK, training=TrainConfig(epochs=2, **{**SHORT, "seed": 2}), resume=True
+        )
 
 
 def test_rows_that_cannot_be_learned_stop_the_run_or_are_listed(tmp_path):
@@ -78,7 +88,7 @@ def test_rows_that_cannot_be_learned_stop_the_run_or_are_listed(tmp_path):
     rows[2]["text"], rows[5]["image"]["bytes"] = "a" * 200, b"spoiled"
     dataset = type(toy_dataset(1)).from_list(rows, features=features)
     settings = TrainConfig(epochs=1, **SHORT)
-    with pytest.raises(ValueError, match="2 of 12 rows cannot be learned .*needs 399 frames.*--skip-bad"):
+    with pytest.raises(ValueError, match="2 of 12 training rows cannot be used .*needs 399 frames.*--skip-bad"):
         htr.train(dataset, out=tmp_path / "a", model=NETWORK, training=settings)
     assert not (tmp_path / "a").exists()
     reader = htr.train(dataset, out=tmp_path / "b", model=NETWORK, training=settings, skip_bad=True)

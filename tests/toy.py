@@ -19,6 +19,8 @@ def toy_dataset(count: int, *, seed: int = 0, writers: int = 8):
         text = "".join(rng.choice(list(LETTERS), rng.integers(1, 6)))
         data = io.BytesIO()
         render_word(text, size=int(rng.integers(24, 40))).save(data, "PNG")
-        rows.append({"image": {"bytes": data.getvalue(), "path": f"{i}.png"}, "text": text, "writer": f"w{i % writers}"})
+        rows.append(
+            {"image": {"bytes": data.getvalue(), "path": f"{i}.png"}, "text": text, "writer": f"w{i % writers}"}
+        )
     features = Features({"image": Image(decode=False), "text": Value("string"), "writer": Value("string")})
     return Dataset.from_list(rows, features=features)
