@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
-from htr.augment import augment, generator
+from htr.augment import generator
 from htr.charset import Charset, normalize
 from htr.config import ModelConfig
+from htr.feeder import Feeder, Task, work
 from htr.images import ImageError, to_ink
 from htr.padding import pad_images, pad_labels
 from htr.samples import Problem, problem
@@ -59,6 +60,7 @@ class Batches(keras.utils.PyDataset):
 
     What a batch holds depends on (seed, epoch, index) alone: not on workers, and not on where a run was resumed.
     Images are padded with PAD, labels with 0; with masks, x is {"images", "masks"} and both are padded alike.
+    With process=True a process of its own augments one pool of words ahead of the network; `close` ends it.
     ValueError names the first label that cannot fit its image: such a word would be learned as noise.
     """
 
@@ -76,6 +78,7 @@ class Batches(keras.utils.PyDataset):
         seed: int = 0,
         epoch: int = 0,
         width_step: int = 1,
+        process: bool = False,
         **workers,
     ):
         super().__init__(**workers)
@@ -90,7 +93,7 @@ class Batches(keras.utils.PyDataset):
             if reason := config.misfit(text, needed, ink.shape[1]):
                 raise ValueError(f"{reason}; leave the word out.")
         self.min_widths = [needed * config.stride for needed in frames]
-        self._lock, self._pools = threading.Lock(), {}
+        self._lock, self._feeder = threading.Lock(), Feeder() if process else None
         self.start_epoch(epoch)
 
     def __len__(self) -> int:
@@ -104,12 +107,19 @@ class Batches(keras.utils.PyDataset):
             rng.shuffle(order)
         size = POOL * self.batch_size
         with self._lock:
-            self.epoch, self._pools = epoch, {}
+            self.epoch, self._pools, self._ahead = epoch, {}, {}
             self._members = [order[start : start + size] for start in range(0, len(order), size)]
             self._turns = [rng.permutation(-(-len(pool) // self.batch_size)) for pool in self._members]
+            self._prepare(0)
 
     def on_epoch_end(self) -> None:
         self.start_epoch(self.epoch + 1)
+
+    def close(self) -> None:
+        """End the process that augments; the batches can still be used, they are then made in this one."""
+        if self._feeder:
+            self._feeder.close()
+        self._feeder, self._ahead = None, {}
 
     def __getitem__(self, index: int):
         """Batch number index: (images, labels), or ({"images", "masks"}, labels)."""
@@ -121,12 +131,13 @@ class Batches(keras.utils.PyDataset):
             # Keras takes for fixed what is equal in the first two batches: let nothing be equal by chance
             other = self._shape(self._rows(1))
             width, length = width + (width == other[0]) * self.width_step, length + (length == other[1])
-        images = pad_images([ink for _, ink, _ in rows], width=width)
+        images = pad_images([_floats(ink) for _, ink, _ in rows], width=width)
         labels, _ = pad_labels([self.ids[i] for i, _, _ in rows])
         labels = np.pad(labels, ((0, 0), (0, length - labels.shape[1])))
         if self.masks is None:
             return images, labels
-        return {"images": images, "masks": pad_images([mask for _, _, mask in rows], width=width, value=0.0)}, labels
+        masks = pad_images([_floats(mask) for _, _, mask in rows], width=width, value=0.0)
+        return {"images": images, "masks": masks}, labels
 
     def _shape(self, rows) -> tuple[int, int]:
         widest = max(ink.shape[1] for _, ink, _ in rows)
@@ -137,17 +148,26 @@ class Batches(keras.utils.PyDataset):
         number, place = divmod(index, POOL)
         with self._lock:
             if number not in self._pools:
-                pool = sorted(map(self._word, self._members[number]), key=lambda row: (row[1].shape[1], row[0]))
+                ahead = self._ahead.pop(number, None)
+                results = ahead.result() if ahead else work(self._task(number))
+                pool = [(int(i), *result) for i, result in zip(self._members[number], results, strict=True)]
+                pool.sort(key=lambda row: (row[1].shape[1], row[0]))
                 self._pools = {n: p for n, p in self._pools.items() if n == number - 1} | {number: pool}
+                self._prepare(number + 1)
             pool, turn = self._pools[number], self._turns[number][place] if self.shuffle else place
         return pool[turn * self.batch_size : (turn + 1) * self.batch_size]
 
-    def _word(self, i: int):
-        mask = None if self.masks is None else self.masks[i]
-        ink = self.words.inks[i]
-        if self.strength:
-            rng = generator(self.seed, self.epoch, int(i))
-            result = augment(ink, rng, strength=self.strength, mask=mask, min_width=self.min_widths[i])
-            ink, mask = result if mask is not None else (result, None)
-        as_float = None if mask is None else np.asarray(mask, np.float32) / (255 if mask.dtype == np.uint8 else 1)
-        return int(i), ink.astype(np.float32) / np.float32(255), as_float
+    def _prepare(self, number: int) -> None:
+        if self._feeder and number < len(self._members):
+            self._ahead = {number: self._feeder.submit(self._task(number))}
+
+    def _task(self, number: int) -> Task:
+        rows = self._members[number].tolist()
+        masks = None if self.masks is None else [self.masks[i] for i in rows]
+        inks, min_widths = [self.words.inks[i] for i in rows], [self.min_widths[i] for i in rows]
+        return Task(inks, masks, rows, min_widths, self.seed, self.epoch, self.strength)
+
+
+def _floats(array: np.ndarray) -> np.ndarray:
+    """uint8 with 255 for ink, or a mask of 0 and 1 -> float32 in 0..1"""
+    return array.astype(np.float32) / np.float32(255 if array.dtype == np.uint8 else 1)

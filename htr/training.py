@@ -57,16 +57,19 @@ def train(
     run = Run(reader, training, out, held, resume=resume)
     batches = _batches(words, reader, training, run.epoch)
     _compile(reader.model, training)
-    run.restore(steps=len(batches))
-    if not run.finished:
-        reader.model.fit(
-            batches,
-            initial_epoch=run.epoch,
-            epochs=training.epochs or 1_000_000,
-            shuffle=False,  # the batches draw their own order, which a resumed run repeats
-            verbose=0,
-            callbacks=[run, *callbacks],
-        )
+    try:
+        run.restore(steps=len(batches))
+        if not run.finished:
+            reader.model.fit(
+                batches,
+                initial_epoch=run.epoch,
+                epochs=training.epochs or 1_000_000,
+                shuffle=False,  # the batches draw their own order, which a resumed run repeats
+                verbose=0,
+                callbacks=[run, *callbacks],
+            )
+    finally:
+        batches.close()
     return Transcriber.load(out)
 
 
@@ -115,7 +118,7 @@ def _batches(words: Words, reader: Transcriber, training: TrainConfig, epoch: in
         seed=training.seed,
         epoch=epoch,
         width_step=64 if keras.backend.backend() == "jax" else 1,
-        workers=training.workers,
+        process=training.workers > 0 and training.augment > 0,
     )
 
 

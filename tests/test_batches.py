@@ -87,6 +87,21 @@ def test_several_workers_deliver_the_same_words():
     enqueuer.stop()
 
 
+def test_a_process_of_its_own_makes_the_same_batches():
+    words = words_of(np.arange(20, 60))
+    plain, beside = batches(words, strength=1.0), batches(words, strength=1.0, process=True)
+    try:
+        for _ in range(2):
+            for i in range(len(plain)):
+                np.testing.assert_array_equal(beside[i][0], plain[i][0])
+            plain.on_epoch_end()
+            beside.on_epoch_end()
+        beside._feeder._process.kill()  # as the kernel does when memory runs out
+        np.testing.assert_array_equal(beside[3][0], plain[3][0])
+    finally:
+        beside.close()
+
+
 def test_mask_is_padded_and_warped_with_its_image():
     words = words_of([20, 26, 31, 22])
     masks = [(ink > 100) for ink in words.inks]
