@@ -106,7 +106,7 @@ PRESETS = {
         columns=128,
         recurrent=(128, 128),
     ),
-    "small": ModelConfig(),
+    "small": ModelConfig(height=32),
     "base": ModelConfig(
         height=48,
         blocks=((32, 2, 2, 1), (64, 2, 2, 2), (128, 1, 1, 2), (192, 2, 1, 2)),
