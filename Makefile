@@ -5,7 +5,6 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '
 HTR_DATA ?= ../shared/data
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-LATIN := runs/latin
 export HTR_DATA
 
 .PHONY: install demo check test bench docs checkpoint fonts wheel constraints clean
@@ -45,11 +44,7 @@ bench: .venv/all
 
 # The reader from raw inputs; go on after a stop with the same command.
 checkpoint: .venv/core
-	$(BIN)/htr train $(HTR_DATA)/dhsd/train.parquet $(HTR_DATA)/copiste/train.parquet \
-	    --validation $(HTR_DATA)/dhsd/validation.parquet $(HTR_DATA)/copiste/validation.parquet \
-	    --out $(LATIN) --preset small --minutes 30 --skip-bad $(if $(wildcard $(LATIN)/state.npz),--resume)
-	mkdir -p checkpoints/latin
-	cp $(LATIN)/config.json $(LATIN)/weights.npz $(LATIN)/README.md checkpoints/latin/
+	$(BIN)/python checkpoints/recipe.py
 
 fonts: .venv/core
 	$(BIN)/python -m htr.fonts fonts
