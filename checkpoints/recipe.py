@@ -1,9 +1,9 @@
-"""`make checkpoint`: from raw inputs to checkpoints/latin, one stage after the other; stop at any moment and call again.
+"""`make checkpoint`: from raw inputs to checkpoints/latin, stage by stage; stop at any moment and call again.
 
     python checkpoints/recipe.py --synthetic 30000 --real-minutes 30 --mixed-minutes 30
 
 1. render synthetic words; 2. train on the real words of dhsd and copiste; 3. go on with real and synthetic words
-together, which brings the whole alphabet; 4. measure on the test parts, once; 5. write the folder that ships, as float16.
+together, which brings the whole alphabet; 4. write the folder that ships, as float16; 5. measure it on the test parts.
 Epochs are chosen on the validation parts. Inputs lie under HTR_DATA (default ../shared/data).
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 SETS = ("dhsd", "copiste")
 ROOT = Path(__file__).resolve().parent.parent
+CARD = ROOT / "checkpoints" / "card.md"
 DATA = Path(os.environ.get("HTR_DATA", "../shared/data"))
 
 
@@ -82,7 +83,8 @@ def card(reader, reports: dict, full: dict, args) -> str:
         for name, r in reports.items()
     )
     return (
-        CARD.replace("ROWS", rows)
+        CARD.read_text(encoding="utf-8")
+        .replace("ROWS", rows)
         .replace("PARAMETERS", f"{reader.model.count_params():,}")
         .replace("HOURS", f"{reader.training['hours']:.1f}")
         .replace("COMMIT", reader.training["commit"][:12])
@@ -91,47 +93,6 @@ def card(reader, reports: dict, full: dict, args) -> str:
         .replace("SYNTHETIC", f"{args.synthetic:,}")
         .replace("PENS", "pen strokes and the fonts of `make fonts`" if args.fonts else "pen strokes alone, no fonts")
     )
-
-
-CARD = """# latin: a reader of handwritten words
-
-A CNN and BiLSTM with CTC, PARAMETERS parameters, float16 weights, CHARACTERS characters: printable ASCII, the letters of
-French and German, a few signs. `htr.load()` opens it.
-
-## Results
-
-Greedy, no lexicon; corpus character error rate, case and punctuation counted, 95 % bootstrap interval by writer. Writers of
-the test parts occur nowhere in training, but other writers of the same collections do: on strangers' collections expect
-more errors.
-
-| set | words | writers | CER | WER | word accuracy | CER with float32 weights |
-| --- | --- | --- | --- | --- | --- | --- |
-ROWS
-
-`htr evaluate $HTR_DATA/copiste/test.parquet` gives a row.
-
-## Training
-
-HOURS hours on 2 CPU cores, commit COMMIT, seed 0: `COMMAND`. The epoch was chosen on the validation parts.
-
-| what | words | licence |
-| --- | --- | --- |
-| DHSD, train part | 4,425 | CC BY 4.0 |
-| Copiste d'un jour, words of the train part | 6,718 | CC BY 4.0 |
-| synthetic words (PENS) | SYNTHETIC | made by `htr synth` |
-
-Credits:
-
-- DHSD: Nauman Riaz et al., DFKI, "Deutscher Handschriften-Datensatz"; names (c) OpenStreetMap contributors (ODbL).
-- Copiste d'un jour: Bibliotheque et Archives nationales du Quebec (BAnQ) and its volunteers. Its licence file says CC BY 4.0;
-  the sentence that the volunteers copied says "CC-BY ... a des fins non commerciales".
-
-## What it reads badly
-
-Several words or lines in one photo; block capitals; rules that cross the letters; very faint pencil; digits and signs, of
-which the real training words hold few; languages other than French and German; anything not written from left to right in
-Latin letters.
-"""
 
 
 if __name__ == "__main__":
