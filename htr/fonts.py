@@ -18,16 +18,22 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-NAMES = (
-    "caveat",
-    "reenie-beanie",
-    "la-belle-aurore",
-    "homemade-apple",
-    "kalam",
-    "patrick-hand",
-    "zeyada",
-    "cedarville-cursive",
-)
+PRINTED = """
+caveat caveat-brush kalam patrick-hand indie-flower shadows-into-light shadows-into-light-two architects-daughter
+gloria-hallelujah coming-soon handlee neucha gochi-hand just-another-hand just-me-again-down-here
+covered-by-your-grace crafty-girls schoolbell annie-use-your-telescope short-stack sue-ellen-francisco
+swanky-and-moo-moo over-the-rainbow loved-by-the-king waiting-for-the-sunrise walter-turncoat the-girl-next-door
+pangolin mali sriracha mansalva grape-nuts shantell-sans delicious-handrawn edu-sa-beginner edu-nsw-act-foundation
+edu-vic-wa-nt-beginner edu-qld-beginner edu-tas-beginner nanum-pen-script gaegu hi-melody gamja-flower
+""".split()
+JOINED = """
+homemade-apple la-belle-aurore dawning-of-a-new-day cedarville-cursive league-script nothing-you-could-do
+reenie-beanie zeyada give-you-glory kristi rock-salt meddon mr-dafoe mr-de-haviland mrs-saint-delafield
+herr-von-muellerhoff stalemate ruthie bilbo sacramento licorice square-peg allison ms-madi oooh-baby marck-script
+bad-script calligraffitti vibur beth-ellen borel sedgwick-ave solitreo playwrite-us-trad playwrite-us-modern
+playwrite-gb-s playwrite-fr-moderne playwrite-de-grund playwrite-it-moderna playwrite-es
+""".split()
+NAMES = (*PRINTED, *JOINED)
 LICENCES = ("OFL-1.1", "Apache-2.0")
 
 
