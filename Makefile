@@ -35,6 +35,7 @@ check: .venv/all
 
 test: .venv/all
 	$(BIN)/python -m pytest --durations=15
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q $(NUMERIC)
 
 docs: .venv/all
 	$(BIN)/python -m pytest -q -k "readme or docs or blocks"

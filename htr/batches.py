@@ -61,7 +61,7 @@ class Batches(keras.utils.PyDataset):
     What a batch holds depends on (seed, epoch, index) alone: not on workers, and not on where a run was resumed.
     Images are padded with PAD, labels with 0; with masks, x is {"images", "masks"} and both are padded alike.
     With process=True a process of its own augments one pool of words ahead of the network; `close` ends it.
-    ValueError names the first label that cannot fit its image: such a word would be learned as noise.
+    config is the network's; ValueError names the first label that cannot fit its image: such a word would be noise.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Batches(keras.utils.PyDataset):
         charset: Charset,
         *,
         batch_size: int = 32,
-        config: ModelConfig,
+        config: ModelConfig | None = None,
         frames_needed: Callable[[Sequence[int]], int] = len,
         strength: float = 0.0,
         masks: Sequence[np.ndarray] | None = None,
@@ -90,9 +90,9 @@ class Batches(keras.utils.PyDataset):
         self.strength, self.shuffle, self.seed, self.width_step = strength, shuffle, seed, width_step
         frames = [frames_needed(ids) for ids in self.ids]
         for ink, text, needed in zip(words.inks, words.texts, frames, strict=True):
-            if reason := config.misfit(text, needed, ink.shape[1]):
+            if config and (reason := config.misfit(text, needed, ink.shape[1])):
                 raise ValueError(f"{reason}; leave the word out.")
-        self.min_widths = [needed * config.stride for needed in frames]
+        self.min_widths = [needed * (config.stride if config else 1) for needed in frames]
         self._lock, self._feeder = threading.Lock(), Feeder() if process else None
         self.start_epoch(epoch)
 
