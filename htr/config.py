@@ -18,7 +18,8 @@ class ModelConfig:
     recurrent: tuple[int, ...] = (160, 160)
     dropout: float = 0.2
     learned_mask: bool = False  # gate the first features with a learned ink mask
-    learned_fill: bool = False  # learn the value of missing pixels (NaN inside the image) and show where they were
+    learned_fill: bool = False  # learn the value of missing pixels (NaN inside the image)
+    mask_channel: bool = False  # show the network where pixels are missing, as one more channel
     batch_norm_momentum: float = 0.9
 
     def __post_init__(self):

@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from htr.config import ModelConfig
 from htr.images import PAD
-from htr.masking import LearnedFill, LearnedMask, MaskedBatchNormalization, MaskedConv2D, PaddingMask
+from htr.masking import LearnedFill, LearnedMask, MaskChannel, MaskedBatchNormalization, MaskedConv2D, PaddingMask
 
 
 @keras.saving.register_keras_serializable(package="htr")
@@ -25,6 +25,18 @@ class Columns(keras.layers.Layer):
         return batch, width, height * channels
 
 
+@keras.saving.register_keras_serializable(package="htr")
+class PixelMask(keras.layers.Layer):
+    """images (batch, height, width, channels) -> (batch, height, width, 1): 0 where a pixel is missing (NaN), else 1."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs):
+        return 1.0 - ops.cast(ops.any(ops.isnan(inputs), axis=-1, keepdims=True), inputs.dtype)
+
+
 def build_model(config: ModelConfig, num_classes: int) -> keras.Model:
     """images (batch, config.height, width, 1) padded with PAD on the right -> logits (batch, frames, num_classes)
 
@@ -34,8 +46,12 @@ def build_model(config: ModelConfig, num_classes: int) -> keras.Model:
     """
     images = keras.Input((config.height, None, 1), name="images")
     features = PaddingMask(PAD, name="padding_mask")(images)
-    if config.learned_fill:
-        features = LearnedFill(name="learned_fill")(features)
+    if config.mask_channel:
+        features = MaskChannel(name="mask_channel")([features, PixelMask(name="pixel_mask")(features)])
+    if config.mask_channel or config.learned_fill:
+        fill = LearnedFill(mask_channel=config.mask_channel, name="learned_fill")
+        fill.trainable = config.learned_fill  # else a missing pixel stays 0, as paper is
+        features = fill(features)
     for stage, (filters, stride_height, stride_width, convolutions) in enumerate(config.blocks, start=1):
         features = _convolution(features, filters, (stride_height, stride_width), f"conv{stage}_1", config)
         if config.learned_mask and stage == 1:

@@ -83,19 +83,25 @@ def test_tiny_has_about_0_8_million_parameters():
     assert 0.6e6 < build_model(preset("tiny"), 100).count_params() < 1.0e6
 
 
-def test_switches_add_the_learned_mask_and_the_learned_fill():
-    config = ModelConfig(
-        height=16, blocks=((4, 2, 2, 1),), columns=8, recurrent=(4,), learned_mask=True, learned_fill=True
-    )
-    network = build_model(config, 5)
-    batch = images([30])
-    batch[:, 4:8, 5:9] = np.nan  # a hole in the picture, not padding
-    narrow, wide = (
-        run(network, batch),
-        run(network, np.pad(batch, ((0, 0), (0, 0), (0, 9), (0, 0)), constant_values=PAD)),
-    )
+@pytest.mark.parametrize("switch", ["learned_mask", "learned_fill", "mask_channel"])
+def test_switches_keep_padding_out_and_take_holes(switch):
+    config = ModelConfig(height=16, blocks=((4, 2, 2, 1),), columns=8, recurrent=(4,), **{switch: True})
+    network, batch = build_model(config, 5), images([30])
+    if switch != "learned_mask":
+        batch[:, 4:8, 5:9] = np.nan  # a hole in the picture, not padding
+    wide = np.pad(batch, ((0, 0), (0, 0), (0, 9), (0, 0)), constant_values=PAD)
+    narrow, wide = run(network, batch), run(network, wide)
     assert np.isfinite(narrow).all()
     np.testing.assert_allclose(wide[:, : narrow.shape[1]], narrow, atol=1e-5)
+
+
+def test_mask_channel_tells_a_hole_from_paper():
+    config = ModelConfig(height=16, blocks=((4, 2, 2, 1),), columns=8, recurrent=(4,), mask_channel=True)
+    network, paper = build_model(config, 5), images([30])
+    paper[:, 4:8, 5:9] = 0
+    hole = paper.copy()
+    hole[:, 4:8, 5:9] = np.nan
+    assert np.abs(run(network, hole) - run(network, paper)).max() > 1e-4
 
 
 def test_model_survives_keras_save_and_load_in_a_new_process(model, tmp_path):

@@ -124,3 +124,16 @@ def test_minutes_end_a_run_and_a_finished_run_stays(tmp_path):
     before = (tmp_path / "state.npz").read_bytes()
     htr.train(train, out=tmp_path, model=NETWORK, training=settings, resume=True)
     assert (tmp_path / "state.npz").read_bytes() == before
+
+
+def test_run_without_progress_stops_early(tmp_path):
+    settings = TrainConfig(epochs=50, patience=2, learning_rate=1e-12, **SHORT)
+    htr.train(toy_dataset(20), toy_dataset(10, seed=3), out=tmp_path, model=NETWORK, training=settings)
+    assert len(table(tmp_path / "history.csv")) <= 4
+
+
+def test_mixed_precision_trains_a_reader_that_loads_in_float32(tmp_path):
+    settings = TrainConfig(epochs=1, mixed_precision=True, **SHORT)
+    reader = htr.train(toy_dataset(20), toy_dataset(10, seed=3), out=tmp_path, model=NETWORK, training=settings)
+    assert reader.model.dtype_policy.name == "float32" and keras.config.dtype_policy().name == "float32"
+    assert all(np.isfinite(array).all() for array in weights(tmp_path).values())
