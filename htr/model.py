@@ -27,7 +27,7 @@ class Columns(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="htr")
 class PixelMask(keras.layers.Layer):
-    """images (batch, height, width, channels) -> (batch, height, width, 1): 0 where a pixel is NaN (missing), else 1."""
+    """images (batch, height, width, channels) -> (batch, height, width, 1): 0 where a pixel is NaN, else 1."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
