@@ -37,7 +37,15 @@ def main() -> None:
         htr("synth", synthetic, "--words", args.synthetic, "--seed", 7, *fonts)
     real = [DATA / name / "train.parquet" for name in SETS]
     stage(args.out / "real", real, args.real_minutes, "--preset", args.preset)
-    stage(args.out / "mixed", [*real, synthetic], args.mixed_minutes, "--init", args.out / "real")
+    stage(
+        args.out / "mixed",
+        [*real, synthetic],
+        args.mixed_minutes,
+        "--init",
+        args.out / "real",
+        "--learning-rate",
+        0.001,
+    )
     ship(args)
 
 

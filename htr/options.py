@@ -95,6 +95,7 @@ def _train_flags(command) -> None:
     add("--epochs", type=_positive, metavar="N")
     add("--minutes", type=float, metavar="M", help="end after M minutes of training, resumed parts together")
     add("--batch-size", type=_positive, metavar="N")
+    add("--learning-rate", type=float, metavar="X", help="highest of the run (default: 0.002)")
     add("--init", metavar="CHECKPOINT", help="start from this reader: its network, and its classes where they match")
     add("--resume", action="store_true", help="go on with the run in --out as if it had never stopped")
     add("--augment", type=_share, metavar="X", help="strength of the augmentation, 0 to 1 (default: 1)")
