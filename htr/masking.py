@@ -200,11 +200,16 @@ class MaskedBatchNormalization(_MaskedLayer):
     Ioffe and Szegedy, "Batch Normalization", arXiv:1502.03167. Statistics are float32 whatever the dtype policy is; a
     batch in which nothing counts leaves the moving ones alone. Momentum is 0.9: 0.99 spoils short runs. With
     `inputs_hidden=True` finite numbers outside the mask will do: they are left out and hidden all the same.
+
+    `renormalize=True` is Batch Renormalization (Ioffe, arXiv:1702.03275): a training step computes what inference will,
+    and gradients go through the batch's statistics. Batches of like widths need it: their statistics are no one else's.
     """
 
-    def __init__(self, *, momentum: float = 0.9, epsilon: float = 1e-3, activation=None, **kwargs):
+    def __init__(
+        self, *, momentum: float = 0.9, epsilon: float = 1e-3, activation=None, renormalize: bool = False, **kwargs
+    ):
         super().__init__(**kwargs)
-        self.momentum, self.epsilon = float(momentum), float(epsilon)
+        self.momentum, self.epsilon, self.renormalize = float(momentum), float(epsilon), bool(renormalize)
         self.activation = keras.activations.get(activation)
 
     def build(self, input_shape):
@@ -225,14 +230,24 @@ class MaskedBatchNormalization(_MaskedLayer):
         counts = ops.ones((1,) * len(features.shape)) if mask is None else spread(mask, len(features.shape))
         counts = ops.cast(counts, "float32")
         if training and self.trainable:
+            moving = ops.cast(self.moving_mean, "float32"), ops.cast(self.moving_variance, "float32")
             mean, variance = self._statistics(features, counts)
+            gamma, beta = self._renormalized(mean, variance, *moving) if self.renormalize else (self.gamma, self.beta)
         else:
             mean, variance = ops.cast(self.moving_mean, "float32"), ops.cast(self.moving_variance, "float32")
-        scale = self.gamma * ops.rsqrt(variance + self.epsilon)
+            gamma, beta = self.gamma, self.beta
+        scale = gamma * ops.rsqrt(variance + self.epsilon)
         # masking the small scale and shift, (batch, 1, width, channels), saves a pass over the features
-        outputs = features * (scale * counts) + (self.beta - mean * scale) * counts
+        outputs = features * (scale * counts) + (beta - mean * scale) * counts
         outputs = self.activation(ops.cast(outputs, self.compute_dtype))
         return self._hand_on(outputs, mask, listed, hidden=self.activation in KEEPS_ZERO)
+
+    def _renormalized(self, mean, variance, moving_mean, moving_variance):
+        """gamma and beta with which the batch comes out as the moving statistics would have it; bounds as published."""
+        deviation = ops.sqrt(moving_variance + self.epsilon)
+        ratio = ops.clip(ops.sqrt(variance + self.epsilon) / deviation, 1 / 3, 3.0)
+        distance = ops.clip((mean - moving_mean) / deviation, -5.0, 5.0)
+        return self.gamma * ops.stop_gradient(ratio), self.beta + self.gamma * ops.stop_gradient(distance)
 
     def _statistics(self, features, counts):
         """Mean and variance (channels,) over what counts, and the moving ones drawn towards them."""
@@ -255,7 +270,8 @@ class MaskedBatchNormalization(_MaskedLayer):
 
     def get_config(self):
         activation = keras.activations.serialize(self.activation)
-        return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon, "activation": activation}
+        own = {"momentum": self.momentum, "epsilon": self.epsilon, "renormalize": self.renormalize}
+        return {**super().get_config(), **own, "activation": activation}
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

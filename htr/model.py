@@ -82,4 +82,6 @@ def _convolution(features, filters: int, strides: tuple[int, int], name: str, co
 
 def _norm(name: str, config: ModelConfig) -> keras.layers.Layer:
     momentum = config.batch_norm_momentum
-    return MaskedBatchNormalization(momentum=momentum, activation="relu", inputs_hidden=True, name=name)
+    return MaskedBatchNormalization(
+        momentum=momentum, activation="relu", inputs_hidden=True, renormalize=True, name=name
+    )
