@@ -12,7 +12,7 @@ from htr.config import ModelConfig, TrainConfig
 from tests.toy import toy_dataset
 
 NETWORK = ModelConfig(
-    height=32, blocks=((12, 2, 2, 1), (24, 2, 2, 1), (48, 2, 1, 1)), columns=64, recurrent=(48,), dropout=0.1
+    height=32, blocks=((12, 2, 2, 1), (24, 2, 2, 1), (48, 2, 1, 1)), columns=64, recurrent=(64, 64), dropout=0.1
 )
 SHORT = {"batch_size": 16, "ema": 0.9, "augment": 0.5, "seed": 1}
 
@@ -27,22 +27,14 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("objective", ["ctc", "crossentropy"])
-def test_toy_words_are_learned_in_a_minute(objective, tmp_path):
-    train, test = toy_dataset(1200), toy_dataset(150, seed=9)
+@pytest.mark.parametrize(("objective", "epochs"), [("ctc", 5), ("crossentropy", 5)])
+def test_toy_words_are_learned_in_a_minute(objective, epochs, tmp_path):
+    train, test = toy_dataset(4000), toy_dataset(200, seed=9)
     begin = time.monotonic()
-    settings = TrainConfig(
-        objective,
-        epochs=30 if objective == "ctc" else 40,
-        minutes=0.9,
-        batch_size=32,
-        learning_rate=4e-3,
-        ema=0.9,
-        augment=0.0,
-    )
-    reader = htr.train(train, test, out=tmp_path, model=NETWORK, training=settings)
-    report = htr.evaluate(reader, test)
-    assert report.cer < 0.05, f"{objective}: {report.cer:.3f} after {time.monotonic() - begin:.0f} s"
+    settings = TrainConfig(objective, epochs=epochs, minutes=0.9, learning_rate=4e-3, ema=0.9, augment=0.0)
+    reader = htr.train(train, out=tmp_path, model=NETWORK, training=settings)
+    assert htr.evaluate(reader, test).cer < 0.05
+    assert time.monotonic() - begin < 60
 
 
 def test_resumed_run_is_bit_for_bit_the_unbroken_one(tmp_path):
