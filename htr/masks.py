@@ -85,21 +85,23 @@ def pool_mask(mask, pool_size, strides):
     """mask -> the mask of `max_pool`, boolean: an output counts where any of its window does."""
     values = ops.cast(mask, "float32")
     if len(mask.shape) == 2:
-        pooled = max_pool(values[:, None, :, None], (1, pool_size[1]), (1, strides[1]))[:, 0, :, 0]
+        # plain numbers: in a saved model a tuple comes back as a list, which Keras refuses on JAX
+        pooled = max_pool(values[..., None], pool_size[1], strides[1])[..., 0]
     else:
         pooled = max_pool(values, pool_size, strides)
     return ops.cast(pooled, "bool")
 
 
 def max_pool(features, pool_size, strides):
-    """(batch, height, width, channels) -> (batch, ceil(height / s), ceil(width / s), channels).
+    """(batch, height, width, channels) -> (batch, ceil(height / s), ceil(width / s), channels), or without height.
 
     The grid starts at the first pixel whatever the size is, what is missing is added on the right and at the bottom,
     and it never wins. Keras' "same" centres the windows and so moves them with the width, if they are wider than 2.
     """
-    native = max(pool_size) <= 2
+    sizes = (pool_size,) if isinstance(pool_size, int) else pool_size
+    native = max(sizes) <= 2
     if not native:
-        margins = [(0, 0), *((0, size - 1) for size in pool_size), (0, 0)]
+        margins = [(0, 0), *((0, size - 1) for size in sizes), (0, 0)]
         features = ops.pad(features, margins, constant_values=-math.inf)
     return ops.max_pool(features, pool_size, strides, "same" if native else "valid", data_format="channels_last")
 
