@@ -91,6 +91,8 @@ class Transcriber:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             batch = pad_images([inks[i].pixels for i in chosen], width=pad_to, multiple=_width_step())
+            # a batch of one goes through other kernels, which round differently: read the word twice
+            batch = np.repeat(batch, 2, axis=0) if len(chosen) == 1 else batch
             logits = keras.ops.convert_to_numpy(self.model.predict_on_batch(batch))
             for row, i in enumerate(chosen):
                 results[i] = logits[row, : self.config.frames(inks[i].pixels.shape[1])]
