@@ -2,9 +2,10 @@
 
     python benchmarks/yardstick.py --minutes 30 --out runs/yardstick
 
-The plain one is what a Keras tutorial gives: grey images scaled to 32 px, five convolutions, two BiLSTM-256, random
-batches padded to their longest word and not masked, `keras.losses.CTC`. It is augmented by the same shear, scale,
-rotation, elastic warp and stroke width. Both choose their best epoch on the validation parts, never on test.
+The plain one is what a Keras tutorial gives, made as fast as it goes: grey images scaled to 32 px, five convolutions,
+two BiLSTM-256, batches of like widths padded to their longest word and not masked, `keras.losses.CTC`. It is augmented
+by the same shear, scale, rotation, elastic warp and stroke width. Both choose their best epoch on the validation parts,
+never on test.
 Finished parts are kept in --out and not run again.
 """
 
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--out", type=Path, default=Path("runs/yardstick"))
     parser.add_argument("--preset", default="small")
+    parser.add_argument("--objective", default="ctc")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("HTR_DATA", "../shared/data")))
     parser.add_argument("--part", choices=("htr", "plain", "table"), help="run one part alone; all three without")
     args = parser.parse_args()
@@ -48,7 +50,8 @@ def run_htr(args) -> None:
     parts = {p: [str(args.data / s / f"{p}.parquet") for s in SETS] for p in ("train", "validation")}
     run = args.out / "htr"
     resume = ["--resume"] if (run / "state.npz").exists() else []
-    options = ["--preset", args.preset, "--minutes", str(args.minutes), "--out", str(run), "--skip-bad", *resume]
+    options = ["--preset", args.preset, "--objective", args.objective, "--minutes", str(args.minutes), "--skip-bad"]
+    options += ["--out", str(run), *resume]
     subprocess.run([*command, "train", *parts["train"], "--validation", *parts["validation"], *options], check=True)
     import htr
 
@@ -83,9 +86,9 @@ def plain_model(classes: int):
     x = images
     for filters, pool in ((32, (2, 2)), (64, (2, 2)), (96, None), (128, (2, 1)), (192, (2, 1))):
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+        x = layers.MaxPooling2D(pool)(x) if pool else x  # before the norm, which then has a quarter to do
         x = layers.BatchNormalization(momentum=0.9)(x)
         x = layers.ReLU()(x)
-        x = layers.MaxPooling2D(pool)(x) if pool else x
     x = layers.Permute((2, 1, 3))(x)
     x = layers.Reshape((-1, HEIGHT // 16 * 192))(x)
     for _ in range(2):
@@ -109,11 +112,10 @@ def run_plain(args) -> None:
     model.compile(keras.optimizers.Adam(1e-3, global_clipnorm=2.0), loss=keras.losses.CTC(), jit_compile=False)
     rng, best, begin, epoch = np.random.default_rng(0), math.inf, time.monotonic(), 0
     while (time.monotonic() - begin) / 60 < args.minutes:
-        order, clock = rng.permutation(len(words)), time.monotonic()
-        for start in range(0, len(order), 32):
+        batches, clock = bucketed(words, rng), time.monotonic()
+        for chosen in batches:
             share = (time.monotonic() - begin) / 60 / args.minutes
             model.optimizer.learning_rate.assign(1e-3 * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, share)))))
-            chosen = order[start : start + 32]
             inks = [
                 augment(words[i][0], generator(0, epoch, int(i)), ops=OPS, min_width=8 * len(words[i][1]))
                 for i in chosen
@@ -124,7 +126,7 @@ def run_plain(args) -> None:
             )
             if share >= 1:
                 break
-        speed = start / (time.monotonic() - clock)
+        speed = len(words) / (time.monotonic() - clock)
         readings = read(model, charset, [row["image"]["bytes"] for row in rows["validation"]])
         error = errors(readings, rows["validation"])
         print(
@@ -140,6 +142,16 @@ def run_plain(args) -> None:
         test = load_rows(args.data / name / "test.parquet")
         results[name] = read(model, charset, [row["image"]["bytes"] for row in test])
     (args.out / "plain.json").write_text(json.dumps(results, ensure_ascii=False))
+
+
+def bucketed(words, rng) -> list[np.ndarray]:
+    """All words in random batches of 32 of like widths, out of pools of 512."""
+    order = rng.permutation(len(words))
+    pools = [order[start : start + 512] for start in range(0, len(order), 512)]
+    pools = [pool[np.argsort([words[i][0].shape[1] for i in pool])] for pool in pools]
+    batches = [pool[start : start + 32] for pool in pools for start in range(0, len(pool), 32)]
+    rng.shuffle(batches)
+    return batches
 
 
 def padded(inks) -> np.ndarray:

@@ -54,7 +54,16 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def save(
-    folder, *, model, charset: Charset, config: ModelConfig, objective: str, training: dict, readme: str, half=False
+    folder,
+    *,
+    model,
+    charset: Charset,
+    config: ModelConfig,
+    objective: str,
+    objective_options: dict,
+    training: dict,
+    readme: str,
+    half=False,
 ):
     """Write the folder; half stores the weights as float16."""
     folder = Path(folder)
@@ -63,6 +72,7 @@ def save(
         "format": FORMAT,
         "alphabet": charset.characters,
         "objective": objective,
+        "objective_options": objective_options,
         "model": to_json(config),
         "preprocessing": {"height": config.height, "pad": -1.0, "see": "htr/images.py"},
         "training": training,
@@ -109,7 +119,7 @@ def load(folder) -> tuple[keras.Model, Charset, ModelConfig, dict]:
     settings = read_config(folder)
     try:
         charset, config = Charset(settings["alphabet"]), from_json(ModelConfig, settings["model"])
-        objectives.get(settings["objective"])
+        objectives.get(settings["objective"], **settings.get("objective_options", {}))
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
     arrays = read_arrays(folder / WEIGHTS)

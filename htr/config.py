@@ -70,6 +70,7 @@ class TrainConfig:
     """A training run. Give epochs, or minutes, or both (the first that is reached ends it)."""
 
     objective: str = "ctc"
+    objective_options: dict[str, float] = dataclasses.field(default_factory=dict)  # its hyper-parameters
     epochs: int | None = None
     minutes: float | None = None
     batch_size: int = 32

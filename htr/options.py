@@ -10,6 +10,8 @@ _DATA = (
 )
 _CHECKPOINT = "folder of a reader (default: the shipped one)"
 
+OBJECTIVES = ("ctc", "shortcut-ctc", "crossentropy")  # htr.objectives has them; importing it would import Keras
+
 
 def _columns(value: str) -> dict[str, str]:
     """image=scan,text=label -> {"image": "scan", "text": "label"}"""
@@ -91,7 +93,7 @@ def _train_flags(command) -> None:
     add("--validation", nargs="+", metavar="DATA", help="default: a tenth of DATA, other writers where they are known")
     add("--out", required=True, metavar="RUN", help="folder of the run; the best reader so far is always in it")
     add("--preset", choices=("tiny", "small", "base"), default="small", help="size of the network (default: small)")
-    add("--objective", choices=("ctc", "crossentropy"), default="ctc", help="default: ctc")
+    add("--objective", choices=OBJECTIVES, default="ctc", help="what is learned (default: ctc)")
     add("--epochs", type=_positive, metavar="N")
     add("--minutes", type=float, metavar="M", help="end after M minutes of training, resumed parts together")
     add("--batch-size", type=_positive, metavar="N")

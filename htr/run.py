@@ -59,10 +59,9 @@ class Run(keras.callbacks.Callback):
         self.best = math.inf if state["best"] is None else state["best"]
         return arrays
 
-    def restore(self, *, steps: int) -> None:
-        """Put the stored state into the compiled model; steps is the number of batches in an epoch."""
+    def restore(self, model: keras.Model, *, steps: int) -> None:
+        """Put the stored state into the compiled model that is fitted; steps is the number of batches in an epoch."""
         self.total = (self.training.epochs or 0) * steps
-        model = self.reader.model
         model.optimizer.build(model.trainable_variables)
         if self._stored is None:
             return
@@ -72,7 +71,7 @@ class Run(keras.callbacks.Callback):
         for i, variable in enumerate(variables):
             variable.assign(self._stored[f"v{i}"])
         if "a0" in self._stored:
-            self._average = [self._stored[f"a{i}"].copy() for i in range(len(model.weights))]
+            self._average = [self._stored[f"a{i}"].copy() for i in range(len(self.reader.model.weights))]
         self._stored = None
 
     @staticmethod
@@ -85,7 +84,7 @@ class Run(keras.callbacks.Callback):
         state = {name: getattr(self, name) for name in names}
         state["best"] = self.best if math.isfinite(self.best) else None
         state["settings"] = {**to_json(self.training), "alphabet": self.reader.charset.characters}
-        arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables(self.reader.model))}
+        arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables(self.model))}
         arrays |= {f"a{i}": a for i, a in enumerate(self._average or [])}
         checkpoint.write_arrays(self.out / STATE, arrays | {"state": np.array(json.dumps(state))})
         table = io.StringIO()
@@ -130,7 +129,7 @@ class Run(keras.callbacks.Callback):
         if self.training.ema and self.step % EVERY == 0:
             if keras.backend.backend() == "jax":
                 self.model.jax_state_sync()
-            weights = [keras.ops.convert_to_numpy(w) for w in self.model.weights]
+            weights = [keras.ops.convert_to_numpy(w) for w in self.reader.model.weights]
             keep = min(self.training.ema**EVERY, self.step / (self.step + 10 * EVERY))  # short runs forget faster
             if self._average is None:
                 self._average = [w.copy() for w in weights]
@@ -174,7 +173,7 @@ class Run(keras.callbacks.Callback):
             return
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
-        own = [keras.ops.convert_to_numpy(w).copy() for w in self.model.weights]
+        own = [keras.ops.convert_to_numpy(w).copy() for w in self.reader.model.weights]
         try:
             self._assign(self._average)
             yield
@@ -182,7 +181,7 @@ class Run(keras.callbacks.Callback):
             self._assign(own)
 
     def _assign(self, values) -> None:
-        for weight, value in zip(self.model.weights, values, strict=True):
+        for weight, value in zip(self.reader.model.weights, values, strict=True):
             weight.assign(value)
 
     def _validate(self) -> float:

@@ -10,6 +10,7 @@ from htr import checkpoint, objectives
 from htr.batches import Batches, Words, read_words
 from htr.charset import Charset
 from htr.config import ModelConfig, TrainConfig, preset, to_json
+from htr.learner import Learner
 from htr.model import build_model
 from htr.run import Run
 from htr.samples import Problem, write_problems
@@ -56,11 +57,11 @@ def train(
     reader.training["init"] = start.name if start else None
     run = Run(reader, training, out, held, resume=resume)
     batches = _batches(words, reader, training, run.epoch)
-    _compile(reader.model, training)
+    learner = _learner(reader, training)
     try:
-        run.restore(steps=len(batches))
+        run.restore(learner, steps=len(batches))
         if not run.finished:
-            reader.model.fit(
+            learner.fit(
                 batches,
                 initial_epoch=run.epoch,
                 epochs=training.epochs or 1_000_000,
@@ -74,7 +75,7 @@ def train(
 
 
 def _fits(config: ModelConfig, training: TrainConfig):
-    frames_needed = objectives.get(training.objective).frames_needed
+    frames_needed = objectives.get(training.objective, **training.objective_options).frames_needed
     return lambda text, width: config.misfit(text, frames_needed([ord(c) for c in text]), width)
 
 
@@ -104,7 +105,7 @@ def _reader(words: Words, config: ModelConfig, training: TrainConfig, start: Tra
         keras.config.set_dtype_policy(policy)
     if start:
         transplant(start, network, charset)
-    return Transcriber(network, charset, config, training.objective)
+    return Transcriber(network, charset, config, training.objective, training.objective_options)
 
 
 def _batches(words: Words, reader: Transcriber, training: TrainConfig, epoch: int) -> Batches:
@@ -140,14 +141,12 @@ def transplant(start: Transcriber, network: keras.Model, charset: Charset) -> di
     return {"kept": "".join(kept), "new": "".join(c for c in charset.characters if c not in kept), "gone": gone}
 
 
-def _compile(network: keras.Model, training: TrainConfig) -> None:
+def _learner(reader: Transcriber, training: TrainConfig) -> Learner:
+    learner = Learner(reader.model, reader.objective)
     optimizer = keras.optimizers.AdamW(
         training.learning_rate, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    network.compile(
-        optimizer,
-        loss=objectives.ObjectiveLoss(training.objective),
-        # XLA makes LSTMs several times slower on the CPU under TensorFlow
-        jit_compile=keras.backend.backend() == "jax",
-    )
+    # XLA makes LSTMs several times slower on the CPU under TensorFlow
+    learner.compile(optimizer, jit_compile=keras.backend.backend() == "jax")
+    return learner

@@ -1,5 +1,6 @@
 """Floor 4: network, charset and settings kept together: images in, text out."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -43,10 +44,16 @@ class Transcriber:
     """A reader: `htr.load()` gives one."""
 
     def __init__(
-        self, model, charset: Charset, config: ModelConfig, objective: str = "ctc", training: dict | None = None
+        self,
+        model,
+        charset: Charset,
+        config: ModelConfig,
+        objective: str = "ctc",
+        objective_options: dict | None = None,
+        training: dict | None = None,
     ):
         self.model, self.charset, self.config = model, charset, config
-        self.objective = objectives.get(objective)
+        self.objective = objectives.get(objective, **(objective_options or {}))
         self.training = training or {}
         self.name = "reader"
 
@@ -54,7 +61,8 @@ class Transcriber:
     def load(cls, folder) -> "Transcriber":
         """The reader stored in a folder. CheckpointError says in one sentence what is wrong with it."""
         model, charset, config, settings = checkpoint.load(folder)
-        reader = cls(model, charset, config, settings["objective"], settings.get("training"))
+        options, training = settings.get("objective_options"), settings.get("training")
+        reader = cls(model, charset, config, settings["objective"], options, training)
         reader.name = str(folder)
         return reader
 
@@ -66,6 +74,7 @@ class Transcriber:
             charset=self.charset,
             config=self.config,
             objective=self.objective.name,
+            objective_options=dataclasses.asdict(self.objective),
             training=self.training,
             readme=readme or f"# A reader of handwritten words\n\nLoad it with `htr.load({str(folder)!r})`.\n",
             half=half,

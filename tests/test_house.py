@@ -25,7 +25,7 @@ FLOORS = [
     """samples columns checking rows tables page_xml polygon iam images augment warp synth hand paper strokes outlines
     fonts vocabulary padding keras_metrics masking normalization losses ctc decoding feeder""",
     "model objectives",
-    "batches checkpoint",
+    "batches checkpoint learner",
     "transcriber",
     "evaluation run",
     "training",
