@@ -235,6 +235,18 @@ def augment(ink: np.ndarray, rng: np.random.Generator, *, strength: float = 1.0,
     return _like(layers[0], ink) if mask is None else (_like(layers[0], ink), _like(layers[1], mask))
 
 
+def augment_views(
+    ink: np.ndarray, rng: np.random.Generator, *, views: int, strength: float = 1.0, min_width: int = 1
+) -> list[np.ndarray]:
+    """Ink (height, width) -> that many inks of one shape: `augment` in one geometry, the looks drawn anew for each."""
+
+    def drawn(table) -> list[str]:
+        return [name for name, (p, _) in table.items() if rng.random() < p * min(1.0, strength)]
+
+    moved = augment(ink, rng, strength=strength, min_width=min_width, ops=drawn(GEOMETRY))
+    return [augment(moved, rng, strength=strength, ops=drawn(LOOKS)) for _ in range(views)]
+
+
 def _check(ink: np.ndarray, mask: np.ndarray | None, strength: float, ops: Collection[str] | None) -> None:
     if ink.ndim != 2 or 0 in ink.shape:
         raise ValueError(f"An ink of shape {ink.shape} came, (height, width) with at least one pixel is needed.")

@@ -59,6 +59,7 @@ class Batches(keras.utils.PyDataset):
     """(images (batch, height, width, 1), labels (batch, length)) of all words once an epoch, shuffled by seed.
 
     What a batch holds depends on (seed, epoch, index) alone: not on workers, and not on where a run was resumed.
+    views: rows for every word, next to each other, augmented in one geometry; the batch size counts rows.
     Images are padded with PAD, labels with 0; with masks, x is {"images", "masks"} and both are padded alike.
     With process=True a process of its own augments one pool of words ahead of the network; `close` ends it.
     config is the network's; ValueError names the first label that cannot fit its image: such a word would be noise.
@@ -78,6 +79,7 @@ class Batches(keras.utils.PyDataset):
         seed: int = 0,
         epoch: int = 0,
         width_step: int = 1,
+        views: int = 1,
         process: bool = False,
         **workers,
     ):
@@ -85,7 +87,8 @@ class Batches(keras.utils.PyDataset):
         if not len(words):
             raise ValueError("There are no words to make batches of; give at least one.")
         # one batch alone would have its shape taken for every epoch's: make two of it
-        self.words, self.masks, self.batch_size = words, masks, min(batch_size, -(-len(words) // 2))
+        self.words, self.masks, self.views = words, masks, views
+        self.batch_size = min(max(1, batch_size // views), -(-len(words) // 2))  # in words
         self.ids = [charset.encode(text) for text in words.texts]
         self.strength, self.shuffle, self.seed, self.width_step = strength, shuffle, seed, width_step
         frames = [frames_needed(ids) for ids in self.ids]
@@ -150,12 +153,14 @@ class Batches(keras.utils.PyDataset):
             if number not in self._pools:
                 ahead = self._ahead.pop(number, None)
                 results = ahead.result() if ahead else work(self._task(number))
-                pool = [(int(i), *result) for i, result in zip(self._members[number], results, strict=True)]
+                rows = np.repeat(self._members[number], self.views).tolist()
+                pool = [(i, *result) for i, result in zip(rows, results, strict=True)]
                 pool.sort(key=lambda row: (row[1].shape[1], row[0]))
                 self._pools = {n: p for n, p in self._pools.items() if n == number - 1} | {number: pool}
                 self._prepare(number + 1)
             pool, turn = self._pools[number], self._turns[number][place] if self.shuffle else place
-        return pool[turn * self.batch_size : (turn + 1) * self.batch_size]
+        size = self.batch_size * self.views
+        return pool[turn * size : (turn + 1) * size]
 
     def _prepare(self, number: int) -> None:
         if self._feeder and number < len(self._members):
@@ -165,7 +170,7 @@ class Batches(keras.utils.PyDataset):
         rows = self._members[number].tolist()
         masks = None if self.masks is None else [self.masks[i] for i in rows]
         inks, min_widths = [self.words.inks[i] for i in rows], [self.min_widths[i] for i in rows]
-        return Task(inks, masks, rows, min_widths, self.seed, self.epoch, self.strength)
+        return Task(inks, masks, rows, min_widths, self.seed, self.epoch, self.strength, self.views)
 
 
 def _floats(array: np.ndarray) -> np.ndarray:

@@ -144,7 +144,17 @@ def _train(args) -> int:
 def _fit(dataset, validation, problems, args):
     from htr.progress import Progress
 
-    names = ("objective", "epochs", "minutes", "batch_size", "learning_rate", "augment", "seed", "mixed_precision")
+    names = (
+        "objective",
+        "objective_options",
+        "epochs",
+        "minutes",
+        "batch_size",
+        "learning_rate",
+        "augment",
+        "seed",
+        "mixed_precision",
+    )
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     training = htr.TrainConfig(**given)
     return htr.train(

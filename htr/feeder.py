@@ -13,11 +13,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from htr.augment import augment, generator
+from htr.augment import augment, augment_views, generator
 
 
 class Task(NamedTuple):
-    """Words to augment: inks uint8 (height, width), perhaps masks of the same shapes, and each word's row."""
+    """Words to augment: inks uint8 (height, width), perhaps masks of the same shapes, and each word's row.
+
+    views: how often each word is given back, one after the other, in one geometry (without masks).
+    """
 
     inks: list[np.ndarray]
     masks: list[np.ndarray] | None
@@ -26,15 +29,19 @@ class Task(NamedTuple):
     seed: int
     epoch: int
     strength: float
+    views: int = 1
 
 
 def work(task: Task) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """The (ink, mask) of each word, augmented by a generator that depends on seed, epoch and row alone."""
     results = []
     for i, row in enumerate(task.rows):
-        ink, mask = task.inks[i], task.masks and task.masks[i]
+        ink, mask, rng = task.inks[i], task.masks and task.masks[i], generator(task.seed, task.epoch, row)
+        if task.views > 1:
+            options = {"views": task.views, "strength": task.strength, "min_width": task.min_widths[i]}
+            results += [(view, None) for view in augment_views(ink, rng, **options)]
+            continue
         if task.strength:
-            rng = generator(task.seed, task.epoch, row)
             done = augment(ink, rng, strength=task.strength, mask=mask, min_width=task.min_widths[i])
             ink, mask = done if mask is not None else (done, None)
         results.append((ink, mask))

@@ -7,7 +7,7 @@ from htr.objectives import Objective, ObjectiveLoss
 
 
 class Learner(keras.Model):
-    """images -> [logits], or [logits, the shortcut's logits]; its loss is the objective's. Shares the network's weights.
+    """images -> logits, or [logits, the shortcut's logits]; its loss is the objective's, its weights the network's.
 
     Masks reach the loss with the outputs, as Keras carries them.
     """

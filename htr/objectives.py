@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from htr import ctc, decoding
+from htr import ctc_variants as variants
 from htr.charset import END
 from htr.decoding import Reading
 from htr.losses import masked_sparse_crossentropy
@@ -24,12 +25,14 @@ class Objective:
     """What is learned; an objective's fields are its hyper-parameters.
 
     name: what `--objective` calls it. has_positions: whether a character can be told where on the image it was read.
-    shortcut: the weight of the same loss on the columns before the recurrent layers (0: none).
+    shortcut: the weight of the same loss on the columns before the recurrent layers (0: none). views: rows of a batch
+    that show the same word, one after the other, its looks augmented anew each time.
     """
 
     name: ClassVar[str]
     has_positions: ClassVar[bool] = True
     shortcut: ClassVar[float] = 0.0
+    views: ClassVar[int] = 1
 
     def frames_needed(self, ids: Sequence[int]) -> int:
         """The fewest frames in which ids can be told."""
@@ -75,6 +78,90 @@ class ShortcutCTC(CTC):
 
 
 @dataclass(frozen=True)
+class FocalCTC(CTC):
+    """alpha (1 - p)^gamma CTC: words that are read already count less (`ctc_variants.focal`)."""
+
+    name: ClassVar[str] = "focal-ctc"
+    gamma: float = 1.0
+    alpha: float = 1.0
+
+    def loss(self, labels, logits, mask):
+        return variants.focal(ctc.ctc_loss(labels, logits, mask), self.gamma, self.alpha)
+
+
+@dataclass(frozen=True)
+class EntropyCTC(CTC):
+    """CTC minus beta times the entropy of the alignments: one peak is not settled on too soon."""
+
+    name: ClassVar[str] = "entropy-ctc"
+    beta: float = 0.2
+
+    def loss(self, labels, logits, mask):
+        losses = ctc.ctc_loss(labels, logits, mask)
+        return losses - self.beta * variants.alignment_entropy(labels, logits, mask) if self.beta else losses
+
+
+@dataclass(frozen=True)
+class SmoothCTC(CTC):
+    """(1 - smoothing) CTC + smoothing KL(frame || uniform), summed over the valid frames: label smoothing."""
+
+    name: ClassVar[str] = "smooth-ctc"
+    smoothing: float = 0.05
+
+    def loss(self, labels, logits, mask):
+        far = variants.distance_to_uniform(logits, mask)
+        return (1 - self.smoothing) * ctc.ctc_loss(labels, logits, mask) + self.smoothing * far
+
+
+@dataclass(frozen=True)
+class ConsistencyCTC(CTC):
+    """CTC on two augmented views of every word, and agreement times how far each is from the other, frame by frame."""
+
+    name: ClassVar[str] = "consistency-ctc"
+    views: ClassVar[int] = 2
+    agreement: float = 0.2
+
+    def loss(self, labels, logits, mask):
+        return ctc.ctc_loss(labels, logits, mask) + self.agreement * variants.disagreement(logits, mask)
+
+
+@dataclass(frozen=True)
+class PriorCTC(CTC):
+    """CTC on probabilities divided by their batch mean to the power of strength: blanks lose their lead."""
+
+    name: ClassVar[str] = "prior-ctc"
+    strength: float = 0.3
+
+    def loss(self, labels, logits, mask):
+        if not self.strength:
+            return ctc.ctc_loss(labels, logits, mask)
+        return variants.prior_loss(labels, logits, mask, self.strength)
+
+
+@dataclass(frozen=True)
+class AlignmentCTC(CTC):
+    """CTC + weight times the cross-entropy of every frame against the network's own best alignment of the label."""
+
+    name: ClassVar[str] = "alignment-ctc"
+    weight: float = 0.3
+
+    def loss(self, labels, logits, mask):
+        losses = ctc.ctc_loss(labels, logits, mask)
+        return losses + self.weight * variants.alignment_loss(labels, logits, mask) if self.weight else losses
+
+
+@dataclass(frozen=True)
+class AlignmentCrossentropy(CTC):
+    """The cross-entropy against the best alignment alone, after a share of CTC that finds the first alignments."""
+
+    name: ClassVar[str] = "alignment-crossentropy"
+    ctc_weight: float = 0.05
+
+    def loss(self, labels, logits, mask):
+        return variants.alignment_loss(labels, logits, mask) + self.ctc_weight * ctc.ctc_loss(labels, logits, mask)
+
+
+@dataclass(frozen=True)
 class Crossentropy(Objective):
     """Character i is learned and read at frame i, END after the last; the frames behind END are left alone."""
 
@@ -106,7 +193,11 @@ def spelling_loss(labels, logits, mask):
     return masked_sparse_crossentropy(targets, logits, counts, from_logits=True, reduction="sequence")
 
 
-OBJECTIVES: dict[str, type[Objective]] = {kind.name: kind for kind in (CTC, ShortcutCTC, Crossentropy)}
+_KINDS = (
+    CTC, ShortcutCTC, FocalCTC, EntropyCTC, SmoothCTC, ConsistencyCTC, PriorCTC, AlignmentCTC, AlignmentCrossentropy,
+    Crossentropy,
+)  # fmt: skip
+OBJECTIVES: dict[str, type[Objective]] = {kind.name: kind for kind in _KINDS}
 
 
 def get(name: str, **options) -> Objective:

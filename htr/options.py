@@ -10,7 +10,10 @@ _DATA = (
 )
 _CHECKPOINT = "folder of a reader (default: the shipped one)"
 
-OBJECTIVES = ("ctc", "shortcut-ctc", "crossentropy")  # htr.objectives has them; importing it would import Keras
+OBJECTIVES = (  # of htr.objectives, whose import would import Keras
+    "ctc", "shortcut-ctc", "focal-ctc", "entropy-ctc", "smooth-ctc", "consistency-ctc", "prior-ctc", "alignment-ctc",
+    "alignment-crossentropy", "crossentropy",
+)  # fmt: skip
 
 
 def _columns(value: str) -> dict[str, str]:
@@ -19,6 +22,14 @@ def _columns(value: str) -> dict[str, str]:
     if not all(ours in ("image", "text", "writer", "mask") and theirs for ours, _, theirs in pairs):
         raise argparse.ArgumentTypeError(f"{value!r} is not like image=scan,text=label,writer=hand,mask=ink")
     return {ours: theirs for ours, _, theirs in pairs}
+
+
+def _numbers(value: str) -> dict[str, float]:
+    """gamma=2,alpha=0.5 -> {"gamma": 2.0, "alpha": 0.5}"""
+    try:
+        return {name: float(number) for name, _, number in (part.partition("=") for part in value.split(","))}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is not like gamma=2,alpha=0.5") from None
 
 
 def _positive(value: str) -> int:
@@ -94,6 +105,7 @@ def _train_flags(command) -> None:
     add("--out", required=True, metavar="RUN", help="folder of the run; the best reader so far is always in it")
     add("--preset", choices=("tiny", "small", "base"), default="small", help="size of the network (default: small)")
     add("--objective", choices=OBJECTIVES, default="ctc", help="what is learned (default: ctc)")
+    add("--objective-options", type=_numbers, default={}, metavar="NAME=X,...", help="its hyper-parameters: gamma=2")
     add("--epochs", type=_positive, metavar="N")
     add("--minutes", type=float, metavar="M", help="end after M minutes of training, resumed parts together")
     add("--batch-size", type=_positive, metavar="N")

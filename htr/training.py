@@ -118,6 +118,7 @@ def _batches(words: Words, reader: Transcriber, training: TrainConfig, epoch: in
         strength=training.augment,
         seed=training.seed,
         epoch=epoch,
+        views=reader.objective.views,
         width_step=64 if keras.backend.backend() == "jax" else 1,
         process=training.workers > 0 and training.augment > 0,
     )

@@ -23,8 +23,9 @@ TEXTS = {".py", ".md", ".toml", ".txt", ".ipynb", ".json", ".csv", ".yml", ""}
 FLOORS = [
     "charset config metrics ink masks letters names listing options",
     """samples columns checking rows tables page_xml polygon iam images augment warp synth hand paper strokes outlines
-    fonts vocabulary padding keras_metrics masking normalization losses ctc decoding feeder""",
-    "model objectives",
+    fonts vocabulary padding keras_metrics masking normalization losses ctc lattice decoding feeder""",
+    "model ctc_variants",
+    "objectives",
     "batches checkpoint learner",
     "transcriber",
     "evaluation run",
