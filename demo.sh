@@ -8,7 +8,10 @@ mkdir -p "$out"
 
 say() { printf '\n== %s\n' "$*"; }
 
-say "Words: 12,000 to learn from, and 500 other words in pen fonts that the reader will not have seen"
+say "The shipped reader on docs/samples: no training, no download"
+"$bin/htr" transcribe docs/samples
+
+say "Now one of our own. Words: 12,000 to learn from, and 500 other words in pen fonts that the reader will not have seen"
 "$bin/python" -c "
 from wordfreq import top_n_list
 words = top_n_list('en', 12000)
@@ -24,5 +27,10 @@ say "Train for ${MINUTES:-4.5} minutes"
 say "Evaluate on the unseen words and fonts"
 "$bin/htr" evaluate "$out/test.parquet" --checkpoint "$out/reader" --json "$out/report.json"
 
-say "Transcribe docs/samples"
-"$bin/htr" transcribe docs/samples --checkpoint "$out/reader" --format tsv
+say "Eight of those words as the new reader reads them"
+"$bin/python" -c "
+import pyarrow.parquet as parquet
+for row in parquet.read_table('$out/test.parquet').slice(0, 8).to_pylist():
+    open('$out/' + row['text'] + '.jpg', 'wb').write(row['image']['bytes'])
+"
+"$bin/htr" transcribe "$out"/*.jpg --checkpoint "$out/reader" --format tsv

@@ -73,7 +73,7 @@ def test_errors_are_one_sentence_on_stderr(error, code, capsys, monkeypatch):
     def fail(args):
         raise error
 
-    monkeypatch.setitem(cli.COMMANDS, "check", fail)
+    monkeypatch.setattr(cli, "command", lambda name: fail)
     assert cli.main(["check", "a.csv"]) == code
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("htr: ") and err.count("\n") == 1

@@ -23,14 +23,15 @@ TEXTS = {".py", ".md", ".toml", ".txt", ".ipynb", ".json", ".csv", ".yml", ""}
 FLOORS = [
     "charset config metrics ink masks letters names listing options",
     """samples columns checking rows tables page_xml polygon iam images augment warp synth hand paper strokes outlines
-    fonts vocabulary padding keras_metrics masking normalization losses ctc lattice decoding feeder""",
+    fonts vocabulary padding keras_metrics masking normalization losses ctc lattice decoding feeder plotting""",
     "model ctc_variants",
     "objectives",
     "batches checkpoint learner",
     "transcriber",
     "evaluation run",
     "training",
-    "progress",
+    "progress cli_shared",
+    "cli_data cli_train cli_read",
     "cli",
     "__main__",
 ]
@@ -108,7 +109,7 @@ def test_the_library_neither_prints_nor_asserts(module):
     nodes = list(ast.walk(tree(module)))
     assert [node.lineno for node in nodes if isinstance(node, ast.Assert)] == []
     prints = [node.lineno for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"]
-    assert not prints or module.stem in ("cli", "__main__")
+    assert not prints or module.stem.startswith(("cli", "__main__"))
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)

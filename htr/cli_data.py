@@ -1,0 +1,78 @@
+"""Floor 8: the commands that look at data or make it: check, synth."""
+
+import functools
+from pathlib import Path
+
+import htr
+from htr.cli_shared import FAILED, OK, import_keras, lines, load
+
+
+def check(args) -> int:
+    """`htr check` -> exit code."""
+    import_keras()
+    from tqdm import tqdm
+
+    from htr import samples
+
+    splits = {source: samples.load(source, columns=args.columns) for source in args.data}
+    progress = functools.partial(tqdm, unit=" rows", disable=None, leave=False)
+    found = samples.check(splits, progress=progress, **_limits(args.alphabet))
+    for problem in found.problems:
+        print(problem)
+    print(found)
+    return FAILED if found.problems else OK
+
+
+def _limits(alphabet: str | None) -> dict:
+    """A file of characters or a checkpoint -> what `samples.check` holds rows against; by default what train would."""
+    charset, config, objective = None, htr.preset("small"), htr.objectives.get("ctc")
+    if alphabet and Path(alphabet).is_dir():
+        reader = htr.load(alphabet)
+        charset, config, objective = reader.charset, reader.config, reader.objective
+    elif alphabet:
+        charset = htr.Charset.from_texts(lines(alphabet))
+
+    def fits(text: str, width: int) -> str | None:
+        return config.misfit(text, objective.frames_needed([ord(c) for c in text]), width)
+
+    return {"charset": charset, "height": config.height, "fits": fits}
+
+
+def synth(args) -> int:
+    """`htr synth` -> exit code."""
+    from htr import synth
+
+    if not args.out.endswith(".parquet"):
+        raise ValueError(f"{args.out} is no .parquet file; htr synth writes one, for example words.parquet.")
+    lexicon = lines(args.lexicon) if args.lexicon else None
+    fonts = {name: font for name, font in synth.stroke_fonts().items() if _held_out(name) == bool(args.held_out)}
+    if args.fonts:
+        fonts |= synth.outline_fonts(args.fonts)
+    if args.held_out:
+        lexicon = _unseen(lexicon, args)
+    synth.write_parquet(
+        args.out,
+        args.words,
+        seed=args.seed,
+        fonts=fonts,
+        lexicon=lexicon,
+        languages=args.languages,
+        strength=args.strength,
+    )
+    print(f"{args.out}: {args.words:,} words")
+    return OK
+
+
+def _held_out(font: str) -> bool:
+    from htr.synth import HELD_OUT_STROKE_FONTS
+
+    return font in HELD_OUT_STROKE_FONTS
+
+
+def _unseen(lexicon: list[str] | None, args) -> list[str]:
+    """The words of the lexicon (or of the languages) that are no text of --held-out DATA, whatever their case."""
+    from htr import vocabulary
+
+    seen = {text.lower() for text in load([args.held_out], args)[0]["text"]}
+    words = lexicon or [word for language in args.languages for word in vocabulary.ranked(language)[0]]
+    return [word for word in words if word.lower() not in seen]

@@ -1,0 +1,43 @@
+"""Floor 8: the command transcribe."""
+
+import contextlib
+import itertools
+import sys
+
+import htr
+from htr import listing
+from htr.cli_shared import FAILED, OK, USAGE, complain, import_keras
+
+
+def transcribe(args) -> int:
+    """`htr transcribe` -> exit code."""
+    if args.format == "parquet" and not args.out:
+        return complain("--format parquet writes no text; add --out FILE.parquet.", USAGE)
+    import_keras()
+    from tqdm import tqdm
+
+    reader = htr.load(args.checkpoint)
+    paths, images = itertools.tee(listing.expand(args.paths, stdin=sys.stdin))
+    failed = 0
+    with _sink(args) as sink:
+        outcomes = reader.stream(images, batch_size=args.batch_size)
+        progress = tqdm(outcomes, unit=" words", disable=None if args.out else True)
+        for path, outcome in zip(paths, progress, strict=True):
+            if isinstance(outcome, Exception):
+                failed += 1
+                complain(str(outcome))
+            sink.write(listing.record(path, outcome))
+    return FAILED if failed else OK
+
+
+@contextlib.contextmanager
+def _sink(args):
+    """Where transcribe's rows go: standard output or --out; what was read is kept when the command is stopped."""
+    with contextlib.ExitStack() as stack:
+        if not args.out:
+            yield listing.Lines(sys.stdout, args.format)
+        elif args.format == "parquet":
+            yield stack.enter_context(contextlib.closing(listing.Table(args.out)))
+        else:
+            file = open(args.out, "w", encoding="utf-8", errors="backslashreplace", newline="")
+            yield listing.Lines(stack.enter_context(file), args.format)

@@ -1,0 +1,53 @@
+"""Floor 7: what the commands share: exit codes, complaints, loading data, the start of Keras."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+_SHOWN = 20  # problems named on the terminal; problems.csv and `htr check` have them all
+
+
+def sentence(error: Exception) -> str:
+    """An error as the user reads it."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    return str(error)
+
+
+def complain(sentence: str, code: int = FAILED) -> int:
+    """Say what is wrong on standard error -> the exit code."""
+    print(f"htr: {sentence}", file=sys.stderr)
+    return code
+
+
+def lines(file: str) -> list[str]:
+    """The lines of a text file that hold anything."""
+    return [line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def load(sources: list[str], args, *, skip: bool = False):
+    """DATA -> (dataset, problems); names the rows that cannot be used, and stops there unless they may be skipped."""
+    from htr import samples
+
+    dataset, problems = samples.load_all(sources, columns=args.columns)
+    for problem in problems[:_SHOWN]:
+        print(problem, file=sys.stderr)
+    if problems and not skip:
+        more = f", {len(problems) - _SHOWN} of them not shown" if len(problems) > _SHOWN else ""
+        hint = "; repair them or leave them out with --skip-bad." if hasattr(args, "skip_bad") else "; repair them."
+        raise ValueError(f"{len(problems)} of {len(problems) + len(dataset)} rows cannot be used{more}{hint}")
+    return dataset, problems
+
+
+def import_keras() -> None:
+    """Import Keras while its backend's start-up chatter goes to a file: TensorFlow ignores its own log level there."""
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as chatter:
+        os.dup2(chatter.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

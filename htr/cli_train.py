@@ -1,0 +1,99 @@
+"""Floor 8: the commands train and evaluate."""
+
+import json
+from pathlib import Path
+
+import htr
+from htr.cli_shared import OK, USAGE, complain, import_keras, load
+
+
+def train(args) -> int:
+    """`htr train` -> exit code."""
+    if args.epochs is None and args.minutes is None:
+        return complain(
+            "a run needs an end: give --epochs N, --minutes M, or both (the first that is reached).", USAGE
+        )
+    from htr import samples
+
+    dataset, problems = load(args.data, args, skip=args.skip_bad)
+    if args.validation:
+        validation, others = load(args.validation, args, skip=args.skip_bad)
+        problems += others
+    else:
+        dataset, validation, how = samples.split(dataset, seed=args.seed)
+        print(how)
+    import_keras()
+    if args.init:
+        print(_changes(args.init, dataset["text"]))
+    reader = _fit(dataset, validation, problems, args)
+    print(f"{args.out}: validation CER {100 * reader.training['validation_cer']:.2f} % on {len(validation):,} words")
+    return OK
+
+
+def _fit(dataset, validation, problems, args):
+    from htr.progress import Progress
+
+    names = (
+        "objective",
+        "objective_options",
+        "epochs",
+        "minutes",
+        "batch_size",
+        "learning_rate",
+        "augment",
+        "seed",
+        "mixed_precision",
+    )
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    training = htr.TrainConfig(**given)
+    return htr.train(
+        dataset,
+        validation,
+        out=args.out,
+        model=htr.preset(args.preset),
+        training=training,
+        init=args.init,
+        resume=args.resume,
+        skip_bad=args.skip_bad,
+        data=args.data,
+        problems=problems,
+        callbacks=[Progress(training)],
+    )
+
+
+def _changes(checkpoint: str, texts: list[str]) -> str:
+    """What becomes of the classes of a checkpoint that is trained on with these texts."""
+    from htr.checkpoint import read_config
+
+    old, new = read_config(checkpoint)["alphabet"], htr.Charset.from_texts(texts).characters
+    added, gone = ("".join(c for c in these if c not in those) for these, those in ((new, old), (old, new)))
+    kept = len(new) - len(added)
+    return f"{checkpoint}: {kept} characters kept, {len(added)} new ({added}), {len(gone)} gone ({gone})"
+
+
+def evaluate(args) -> int:
+    """`htr evaluate` -> exit code."""
+    dataset, _ = load(args.data, args)
+    import_keras()
+    reader = htr.load(args.checkpoint)
+    report = htr.evaluate(
+        reader,
+        dataset,
+        train_texts=_train_texts(reader),
+        batch_size=args.batch_size,
+        data=" ".join(args.data),
+    )
+    print(report)
+    if args.json:
+        Path(args.json).write_text(json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    return OK
+
+
+def _train_texts(reader) -> list[str] | None:
+    """The texts that a checkpoint was trained on, where it names its data and the data is still there."""
+    from htr import samples
+
+    try:
+        return samples.load_all(reader.training["data"]).dataset["text"]
+    except (KeyError, ValueError, OSError):
+        return None
