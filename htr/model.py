@@ -6,6 +6,7 @@ from keras import layers, ops
 from htr.config import ModelConfig
 from htr.images import PAD
 from htr.masking import LearnedFill, LearnedMask, MaskChannel, MaskedBatchNormalization, MaskedConv2D, PaddingMask
+from htr.recurrent import MaskedBidirectional
 
 
 @keras.saving.register_keras_serializable(package="htr")
@@ -66,7 +67,7 @@ def build_model(config: ModelConfig, num_classes: int) -> keras.Model:
         # one draw a word and feature, the same at every frame: the noise cannot depend on the padded width
         features = layers.SpatialDropout1D(config.dropout, name=f"dropout{i}")(features)
         recurrent = layers.LSTM(units, return_sequences=True, name=f"lstm{i}")
-        features = layers.Bidirectional(recurrent, name=f"bilstm{i}")(features)
+        features = MaskedBidirectional(recurrent, name=f"bilstm{i}")(features)
     features = layers.SpatialDropout1D(config.dropout, name="dropout")(features)
     logits = layers.Dense(num_classes, dtype="float32", name="logits")(features)
     return keras.Model(images, logits, name="reader")

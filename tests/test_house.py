@@ -23,7 +23,7 @@ TEXTS = {".py", ".md", ".toml", ".txt", ".ipynb", ".json", ".csv", ".yml", ""}
 FLOORS = [
     "charset config metrics ink masks letters names listing options",
     """samples columns checking rows tables page_xml polygon iam images augment warp synth hand paper strokes outlines
-    fonts vocabulary padding keras_metrics masking normalization losses ctc lattice decoding feeder plotting""",
+    fonts vocabulary padding keras_metrics masking normalization recurrent losses ctc lattice decoding feeder plotting""",
     "model ctc_variants",
     "objectives",
     "batches checkpoint learner",
