@@ -46,12 +46,15 @@ def render(args) -> list[Path]:
     """Half of the synthetic words with each seed, side by side on two cores."""
     parts = [args.out / f"synthetic-{seed}.parquet" for seed in (7, 8)]
     fonts = ["--fonts", args.fonts] if args.fonts else []
-    running = []
+    running = {}
     for part in (part for part in parts if not part.exists()):
-        command = ["synth", part, "--words", args.synthetic // 2, "--seed", part.stem[-1], *fonts]
-        running.append(subprocess.Popen([sys.executable, "-m", "htr", *map(str, command)]))
-    if any(process.wait() for process in running):
-        sys.exit("The synthetic words could not be rendered.")
+        unfinished = part.with_name(f"unfinished-{part.name}")
+        command = ["synth", unfinished, "--words", args.synthetic // 2, "--seed", part.stem[-1], *fonts]
+        running[part] = unfinished, subprocess.Popen([sys.executable, "-m", "htr", *map(str, command)])
+    for part, (unfinished, process) in running.items():
+        if process.wait():
+            sys.exit("The synthetic words could not be rendered.")
+        unfinished.rename(part)
     return parts
 
 
