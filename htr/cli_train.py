@@ -10,9 +10,7 @@ from htr.cli_shared import OK, USAGE, complain, import_keras, load
 def train(args) -> int:
     """`htr train` -> exit code."""
     if args.epochs is None and args.minutes is None:
-        return complain(
-            "a run needs an end: give --epochs N, --minutes M, or both (the first that is reached).", USAGE
-        )
+        return complain("a run needs an end: give --epochs N, --minutes M, or both (the first that is reached).", USAGE)
     from htr import samples
 
     dataset, problems = load(args.data, args, skip=args.skip_bad)

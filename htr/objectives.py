@@ -197,7 +197,7 @@ _KINDS = (
     CTC, ShortcutCTC, FocalCTC, EntropyCTC, SmoothCTC, ConsistencyCTC, PriorCTC, AlignmentCTC, AlignmentCrossentropy,
     Crossentropy,
 )  # fmt: skip
-OBJECTIVES: dict[str, type[Objective]] = {kind.name: kind for kind in _KINDS}
+OBJECTIVES: dict[str, Objective] = {kind.name: kind() for kind in _KINDS}  # with their usual options
 
 
 def get(name: str, **options) -> Objective:
@@ -208,7 +208,7 @@ def get(name: str, **options) -> Objective:
     if unknown := set(options) - set(fields):
         possible = f"it has {', '.join(fields)}" if fields else "it has none"
         raise ValueError(f"The objective {name} has no option {', '.join(sorted(unknown))}; {possible}.")
-    return OBJECTIVES[name](**options)
+    return dataclasses.replace(OBJECTIVES[name], **options)
 
 
 @keras.saving.register_keras_serializable(package="htr")

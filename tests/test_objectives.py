@@ -37,7 +37,7 @@ def test_padding_of_labels_and_frames_is_not_seen(name):
 
 
 def test_frames_needed():
-    assert objectives.get("ctc").frames_needed([5, 5, 6]) == 4
+    assert OBJECTIVES["ctc"].frames_needed([5, 5, 6]) == 4
     assert objectives.get("crossentropy").frames_needed([5, 5, 6]) == 4
 
 
