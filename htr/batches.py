@@ -134,12 +134,12 @@ class Batches(keras.utils.PyDataset):
             # Keras takes for fixed what is equal in the first two batches: let nothing be equal by chance
             other = self._shape(self._rows(1))
             width, length = width + (width == other[0]) * self.width_step, length + (length == other[1])
-        images = pad_images([_floats(ink) for _, ink, _ in rows], width=width)
+        images = pad_images([floats(ink) for _, ink, _ in rows], width=width)
         labels, _ = pad_labels([self.ids[i] for i, _, _ in rows])
         labels = np.pad(labels, ((0, 0), (0, length - labels.shape[1])))
         if self.masks is None:
             return images, labels
-        masks = pad_images([_floats(mask) for _, _, mask in rows], width=width, value=0.0)
+        masks = pad_images([floats(mask) for _, _, mask in rows], width=width, value=0.0)
         return {"images": images, "masks": masks}, labels
 
     def _shape(self, rows) -> tuple[int, int]:
@@ -173,6 +173,6 @@ class Batches(keras.utils.PyDataset):
         return Task(inks, masks, rows, min_widths, self.seed, self.epoch, self.strength, self.views)
 
 
-def _floats(array: np.ndarray) -> np.ndarray:
+def floats(array: np.ndarray) -> np.ndarray:
     """uint8 with 255 for ink, or a mask of 0 and 1 -> float32 in 0..1"""
     return array.astype(np.float32) / np.float32(255 if array.dtype == np.uint8 else 1)

@@ -1,6 +1,7 @@
 """Floor 3: a checkpoint is a folder: config.json, weights.npz and a README. Nothing in it is ever executed."""
 
 import json
+import math
 import os
 import zipfile
 from pathlib import Path
@@ -62,6 +63,7 @@ def save(
     objective: str,
     objective_options: dict,
     training: dict,
+    temperature: float,
     readme: str,
     half=False,
 ):
@@ -73,6 +75,7 @@ def save(
         "alphabet": charset.characters,
         "objective": objective,
         "objective_options": objective_options,
+        "temperature": temperature,
         "model": to_json(config),
         "preprocessing": {"height": config.height, "pad": -1.0, "see": "htr/images.py"},
         "training": training,
@@ -118,6 +121,9 @@ def load(folder) -> tuple[keras.Model, Charset, ModelConfig, dict]:
     folder = Path(folder)
     settings = read_config(folder)
     try:
+        temperature = settings.get("temperature", 1.0)
+        if not (isinstance(temperature, (int, float)) and 0 < temperature < math.inf):
+            raise ValueError(f"its temperature is {temperature!r}, a number above 0 is needed.")
         charset, config = Charset(settings["alphabet"]), from_json(ModelConfig, settings["model"])
         objectives.get(settings["objective"], **settings.get("objective_options", {}))
     except (ValueError, TypeError) as error:

@@ -13,6 +13,7 @@ COMMANDS = {  # command -> the module and the function that does it
     "train": "cli_train",
     "evaluate": "cli_train",
     "transcribe": "cli_read",
+    "align": "cli_read",
 }
 
 

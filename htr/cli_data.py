@@ -20,7 +20,31 @@ def check(args) -> int:
     for problem in found.problems:
         print(problem)
     print(found)
+    if args.checkpoint or args.folds:
+        _audit(args, progress)
     return FAILED if found.problems else OK
+
+
+def _audit(args, progress) -> None:
+    """Labels that a reader doubts: a page to look through, and corrections.csv to decide in."""
+    from htr import audit, audit_page, corrections, samples
+
+    dataset = samples.load_all(args.data, columns=args.columns).dataset
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    if args.folds:
+        settings = htr.TrainConfig(minutes=args.minutes)
+        # the checkpoint's network, but not its weights: it may have learned from these very labels
+        model = htr.load(args.checkpoint).config if args.checkpoint else None
+        make_reader = audit.trainer(out / "folds", settings=settings, model=model)
+        found = audit.cross_fit(dataset, args.folds, make_reader=make_reader, progress=progress)
+    else:
+        found = audit.audit(htr.load(args.checkpoint), dataset, progress=progress)
+    (out / "labels.html").write_text(audit_page.page(dataset, found), encoding="utf-8")
+    corrections.write(corrections.propose(dataset, found), out / "corrections.csv")
+    print(
+        f"{out / 'labels.html'}: the most doubtful labels; {out / 'corrections.csv'}: decide there, then --corrections"
+    )
 
 
 def _limits(alphabet: str | None) -> dict:

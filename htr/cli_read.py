@@ -1,4 +1,4 @@
-"""Floor 8: the command transcribe."""
+"""Floor 8: the commands that read images: transcribe, align."""
 
 import contextlib
 import itertools
@@ -6,7 +6,7 @@ import sys
 
 import htr
 from htr import listing
-from htr.cli_shared import FAILED, OK, USAGE, complain, import_keras
+from htr.cli_shared import FAILED, OK, USAGE, complain, import_keras, load
 
 
 def transcribe(args) -> int:
@@ -41,3 +41,30 @@ def _sink(args):
         else:
             file = open(args.out, "w", encoding="utf-8", errors="backslashreplace", newline="")
             yield listing.Lines(stack.enter_context(file), args.format)
+
+
+def align(args) -> int:
+    """`htr align` -> exit code."""
+    if not args.out.endswith(".parquet"):
+        return complain(f"{args.out} is no .parquet file; htr align writes one, for example words.parquet.", USAGE)
+    dataset, problems = load(args.data, args, skip=True)
+    import_keras()
+    from tqdm import tqdm
+
+    from htr import align as lines
+    from htr.rows import Samples
+
+    rejected = args.rejected or args.out.removesuffix(".parquet") + "_left_out.csv"
+    threshold = lines.THRESHOLD if args.min_confidence is None else args.min_confidence
+    counts = lines.align(
+        Samples(dataset, problems),
+        htr.load(args.checkpoint),
+        out=args.out,
+        rejected=rejected,
+        threshold=threshold,
+        progress=lambda rows: tqdm(rows, unit=" lines", disable=None, leave=False),
+    )
+    print(f"{args.out}: {counts.written:,} of {counts.words:,} words from {counts.lines:,} lines")
+    for kind, number in counts.left_out.most_common():
+        print(f"{rejected}: {number:,} words left out, {kind}")
+    return FAILED if problems else OK

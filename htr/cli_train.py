@@ -20,6 +20,8 @@ def train(args) -> int:
     else:
         dataset, validation, how = samples.split(dataset, seed=args.seed)
         print(how)
+    if args.corrections:
+        dataset, validation = _corrected([dataset, validation], args.corrections)
     import_keras()
     if args.init:
         print(_changes(args.init, dataset["text"]))
@@ -59,6 +61,18 @@ def _fit(dataset, validation, problems, args):
     )
 
 
+def _corrected(datasets: list, file: str) -> list:
+    """The datasets with the corrections of a file; says what was done, and which rows are in none of them."""
+    from htr import corrections
+
+    lines = corrections.read(file)
+    done = [corrections.apply(dataset, lines) for dataset in datasets]
+    counts = [[applied.corrected, applied.dropped, applied.kept, applied.done] for _, applied in done]
+    unknown = [line for line in lines if all(line in applied.unknown for _, applied in done)]
+    print(f"{file}: {corrections.Applied(*map(sum, zip(*counts, strict=True)), unknown)}")
+    return [dataset for dataset, _ in done]
+
+
 def _changes(checkpoint: str, texts: list[str]) -> str:
     """What becomes of the classes of a checkpoint that is trained on with these texts."""
     from htr.checkpoint import read_config
@@ -72,6 +86,8 @@ def _changes(checkpoint: str, texts: list[str]) -> str:
 def evaluate(args) -> int:
     """`htr evaluate` -> exit code."""
     dataset, _ = load(args.data, args)
+    if args.corrections:
+        (dataset,) = _corrected([dataset], args.corrections)
     import_keras()
     reader = htr.load(args.checkpoint)
     report = htr.evaluate(
@@ -82,9 +98,25 @@ def evaluate(args) -> int:
         data=" ".join(args.data),
     )
     print(report)
+    if args.report or args.compare:
+        _write_report(reader, dataset, report, args)
     if args.json:
         Path(args.json).write_text(json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     return OK
+
+
+def _write_report(reader, dataset, report, args) -> None:
+    """The page, and on the terminal the paired difference from the reader it is compared with."""
+    from htr import report as page
+
+    other = None
+    if args.compare:
+        other = htr.evaluate(htr.load(args.compare), dataset, batch_size=args.batch_size, data=" ".join(args.data))
+        print(f"{args.compare}: CER {other.cer:.2%} [{other.cer_low:.2%}, {other.cer_high:.2%}]")
+    if args.report:
+        fitted = reader.temperature if reader.temperature != 1 else None
+        page.write(args.report, reader, dataset, report, other=other, temperature=fitted, batch_size=args.batch_size)
+        print(f"{args.report}: open it in a browser, no network is needed")
 
 
 def _train_texts(reader) -> list[str] | None:

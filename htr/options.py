@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         ("train", _train_flags, "train a reader"),
         ("evaluate", _evaluate_flags, "measure a reader's error rates, with intervals"),
         ("transcribe", _transcribe_flags, "read images of words"),
+        ("align", _align_flags, "cut whole lines with texts into words to train on"),
     ):
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
         command.set_defaults(columns=None)
@@ -80,6 +81,17 @@ def _data_flags(command) -> None:
 def _check_flags(command) -> None:
     _data_flags(command)
     command.add_argument("--alphabet", metavar="FILE|CHECKPOINT", help="characters that may occur")
+    command.add_argument("--checkpoint", metavar="DIR", help="look for wrong labels with this reader")
+    command.add_argument(
+        "--folds",
+        type=_positive,
+        metavar="K",
+        help="look for wrong labels with K readers, none trained on what it judges",
+    )
+    command.add_argument(
+        "--minutes", type=float, default=10, metavar="M", help="of training each of them (default: 10)"
+    )
+    command.add_argument("--out", default="audit", metavar="FOLDER", help="for labels.html and corrections.csv")
 
 
 def _synth_flags(command) -> None:
@@ -115,6 +127,7 @@ def _train_flags(command) -> None:
     add("--augment", type=_share, metavar="X", help="strength of the augmentation, 0 to 1 (default: 1)")
     add("--seed", type=int, default=0, metavar="S")
     add("--mixed-precision", action="store_true", help="compute in bfloat16")
+    add("--corrections", metavar="FILE", help="of htr check: labels to correct, rows to drop")
     add(
         "--skip-bad",
         action="store_true",
@@ -127,6 +140,17 @@ def _evaluate_flags(command) -> None:
     command.add_argument("--checkpoint", metavar="DIR", help=_CHECKPOINT)
     command.add_argument("--batch-size", type=_positive, default=64, metavar="N")
     command.add_argument("--json", metavar="FILE", help="write the figures there too")
+    command.add_argument("--report", metavar="FILE.html", help="write a page to look at: figures, curves, worst words")
+    command.add_argument("--corrections", metavar="FILE", help="of htr check: labels to correct, rows to drop")
+    command.add_argument("--compare", metavar="CHECKPOINT", help="another reader, beside this one on that page")
+
+
+def _align_flags(command) -> None:
+    _data_flags(command)
+    command.add_argument("--out", required=True, metavar="WORDS.parquet")
+    command.add_argument("--rejected", metavar="FILE.csv", help="what was left out and why (default: beside --out)")
+    command.add_argument("--checkpoint", metavar="DIR", help=_CHECKPOINT)
+    command.add_argument("--min-confidence", type=_share, metavar="P", help="0 to 1: below it a word is left out")
 
 
 def _transcribe_flags(command) -> None:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from htr import checkpoint
-from htr.batches import Words
+from htr.batches import Words, floats
 from htr.checkpoint import CheckpointError
 from htr.config import TrainConfig, to_json
 from htr.images import Ink
@@ -188,7 +188,7 @@ class Run(keras.callbacks.Callback):
         """Corpus CER on the validation words, read the way a user's images are read."""
         if self.validation is None:
             return math.nan
-        inks = [Ink(ink.astype(np.float32) / np.float32(255), 0.0, 1.0) for ink in self.validation.inks]
+        inks = [Ink(floats(ink), 0.0, 1.0) for ink in self.validation.inks]
         readings = [word.text for word in self.reader.transcribe(inks)]
         self.last = list(zip(self.validation.texts, readings, strict=True))
         return sum(edits(*pair) for pair in self.last) / sum(len(text) for text in self.validation.texts)

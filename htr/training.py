@@ -7,9 +7,11 @@ import cv2
 import keras
 
 from htr import checkpoint, objectives
-from htr.batches import Batches, Words, read_words
+from htr.batches import Batches, Words, floats, read_words
+from htr.calibration import fit_temperature
 from htr.charset import Charset
 from htr.config import ModelConfig, TrainConfig, preset, to_json
+from htr.images import Ink
 from htr.learner import Learner
 from htr.model import build_model
 from htr.run import Run
@@ -71,7 +73,20 @@ def train(
             )
     finally:
         batches.close()
-    return Transcriber.load(out)
+    best = Transcriber.load(out)
+    if held is not None:
+        _calibrate(best, held)
+        best.save(out)
+    return best
+
+
+def _calibrate(reader: Transcriber, held: Words) -> None:
+    """Give the reader the temperature at which its confidences on the validation words mean what they say."""
+    logits = reader.logits([Ink(floats(ink), 0.0, 1.0) for ink in held.inks])
+    readings = reader.objective.decode(logits)
+    right = [reader.charset.decode(r.ids) == text for r, text in zip(readings, held.texts, strict=True)]
+    if any(right) and not all(right):
+        reader.temperature = round(fit_temperature(logits, right, decode=reader.objective.decode), 4)
 
 
 def _fits(config: ModelConfig, training: TrainConfig):

@@ -51,10 +51,12 @@ class Transcriber:
         objective: str = "ctc",
         objective_options: dict | None = None,
         training: dict | None = None,
+        temperature: float = 1.0,
     ):
         self.model, self.charset, self.config = model, charset, config
         self.objective = objectives.get(objective, **(objective_options or {}))
         self.training = training or {}
+        self.temperature = temperature  # divides the logits before confidences are taken; texts do not depend on it
         self.name = "reader"
 
     @classmethod
@@ -62,7 +64,8 @@ class Transcriber:
         """The reader stored in a folder. CheckpointError says in one sentence what is wrong with it."""
         model, charset, config, settings = checkpoint.load(folder)
         options, training = settings.get("objective_options"), settings.get("training")
-        reader = cls(model, charset, config, settings["objective"], options, training)
+        temperature = settings.get("temperature", 1.0)
+        reader = cls(model, charset, config, settings["objective"], options, training, temperature)
         reader.name = str(folder)
         return reader
 
@@ -76,6 +79,7 @@ class Transcriber:
             objective=self.objective.name,
             objective_options=dataclasses.asdict(self.objective),
             training=self.training,
+            temperature=self.temperature,
             readme=readme or f"# A reader of handwritten words\n\nLoad it with `htr.load({str(folder)!r})`.\n",
             half=half,
         )
@@ -129,7 +133,8 @@ class Transcriber:
         while window := list(islice(images, batch_size * WINDOW)):
             results: list = [self._try_ink(image) for image in window]
             good = [i for i, ink in enumerate(results) if isinstance(ink, Ink)]
-            readings = self.objective.decode(self.logits([results[i] for i in good], batch_size))
+            logits = self.logits([results[i] for i in good], batch_size)
+            readings = self.objective.decode([frames / np.float32(self.temperature) for frames in logits])
             for i, reading in zip(good, readings, strict=True):
                 results[i] = self._transcription(reading, results[i])
             yield from results
