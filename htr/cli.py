@@ -14,6 +14,7 @@ COMMANDS = {  # command -> the module and the function that does it
     "evaluate": "cli_train",
     "transcribe": "cli_read",
     "align": "cli_read",
+    "lm": "cli_data",
 }
 
 

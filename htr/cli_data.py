@@ -1,4 +1,4 @@
-"""Floor 8: the commands that look at data or make it: check, synth."""
+"""Floor 8: the commands that look at data or make it: check, synth, lm."""
 
 import functools
 from pathlib import Path
@@ -100,3 +100,18 @@ def _unseen(lexicon: list[str] | None, args) -> list[str]:
     seen = {text.lower() for text in load([args.held_out], args)[0]["text"]}
     words = lexicon or [word for language in args.languages for word in vocabulary.ranked(language)[0]]
     return [word for word in words if word.lower() not in seen]
+
+
+def lm(args) -> int:
+    """`htr lm` -> exit code."""
+    from htr.language import train_ngram, write_arpa
+
+    rows = [line.partition("\t") for line in lines(args.text)]
+    try:
+        counts = [float(count) if count else 1.0 for _, _, count in rows]
+    except ValueError as error:
+        raise ValueError(f"{args.text} has a count that is no number ({error}); write word, tab, count.") from None
+    model = train_ngram([text for text, _, _ in rows], args.order, counts=counts)
+    write_arpa(model, args.out)
+    print(f"{args.out}: {len(rows):,} texts, {sum(map(len, model.keys)):,} n-grams up to order {args.order}")
+    return OK

@@ -6,7 +6,7 @@ import sys
 
 import htr
 from htr import listing
-from htr.cli_shared import FAILED, OK, USAGE, complain, import_keras, load
+from htr.cli_shared import FAILED, OK, USAGE, complain, import_keras, load, with_language
 
 
 def transcribe(args) -> int:
@@ -16,7 +16,7 @@ def transcribe(args) -> int:
     import_keras()
     from tqdm import tqdm
 
-    reader = htr.load(args.checkpoint)
+    reader = with_language(htr.load(args.checkpoint), args)
     paths, images = itertools.tee(listing.expand(args.paths, stdin=sys.stdin))
     failed = 0
     with _sink(args) as sink:

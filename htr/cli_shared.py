@@ -41,6 +41,20 @@ def load(sources: list[str], args, *, skip: bool = False):
     return dataset, problems
 
 
+def with_language(reader, args):
+    """The reader, reading with --lexicon, --lm and --top where they are given."""
+    from htr.search import Search, language
+
+    if not (args.lexicon or args.lm or getattr(args, "top", None)):
+        return reader
+    words = lines(args.lexicon) if args.lexicon else None
+    automaton, left_out = language(reader.charset, lexicon=words, arpa=args.lm)
+    if left_out:
+        shown = ", ".join(left_out[:3])
+        complain(f"{len(left_out):,} words of {args.lexicon} hold characters the reader does not know: {shown} ...")
+    return reader.use(Search(automaton, args.lm_weight, args.lm_bonus, top=getattr(args, "top", None) or 1))
+
+
 def import_keras() -> None:
     """Import Keras while its backend's start-up chatter goes to a file: TensorFlow ignores its own log level there."""
     saved = os.dup(2)

@@ -1,10 +1,11 @@
 """Floor 8: the commands train and evaluate."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import htr
-from htr.cli_shared import OK, USAGE, complain, import_keras, load
+from htr.cli_shared import OK, USAGE, complain, import_keras, load, with_language
 
 
 def train(args) -> int:
@@ -89,7 +90,9 @@ def evaluate(args) -> int:
     if args.corrections:
         (dataset,) = _corrected([dataset], args.corrections)
     import_keras()
-    reader = htr.load(args.checkpoint)
+    reader = with_language(htr.load(args.checkpoint), args)
+    if args.tune:
+        _tune(reader, dataset)
     report = htr.evaluate(
         reader,
         dataset,
@@ -103,6 +106,18 @@ def evaluate(args) -> int:
     if args.json:
         Path(args.json).write_text(json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     return OK
+
+
+def _tune(reader, dataset) -> None:
+    """Give the reader's search the weight and bonus that read this data best."""
+    from htr.beam import tune
+
+    if not reader.search or not reader.search.automaton:
+        raise ValueError("There is nothing to tune; give --lm FILE.arpa, --lexicon FILE or both.")
+    logits = reader.logits(list(dataset["image"]))
+    best = tune(logits, dataset["text"], reader.charset, reader.search.automaton)
+    reader.use(replace(reader.search, weight=best.weight, bonus=best.bonus))
+    print(f"--lm-weight {best.weight} --lm-bonus {best.bonus}: chosen on this data, so its own figure flatters")
 
 
 def _write_report(reader, dataset, report, args) -> None:

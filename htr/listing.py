@@ -40,12 +40,15 @@ def record(path: str, outcome) -> dict:
         {"character": c.character, "confidence": round(float(c.confidence), 4), "left": c.left, "right": c.right}
         for c in outcome.characters
     ]
-    return {
+    row = {
         "path": path,
         "text": outcome.text,
         "confidence": round(float(outcome.confidence), 4),
         "characters": characters,
     }
+    if outcome.alternatives:
+        row["alternatives"] = [{"text": text, "confidence": round(p, 4)} for text, p in outcome.alternatives]
+    return row
 
 
 class Lines:

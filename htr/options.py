@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         ("train", _train_flags, "train a reader"),
         ("evaluate", _evaluate_flags, "measure a reader's error rates, with intervals"),
         ("transcribe", _transcribe_flags, "read images of words"),
+        ("lm", _lm_flags, "make a character language model from a list of words"),
         ("align", _align_flags, "cut whole lines with texts into words to train on"),
     ):
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
@@ -135,8 +136,24 @@ def _train_flags(command) -> None:
     )
 
 
+def _language_flags(command) -> None:
+    add = command.add_argument
+    add("--lexicon", metavar="FILE", help="prefer these words, one a line; others stay possible")
+    add("--lm", metavar="FILE.arpa", help="prefer what is likely in this character language model (htr lm)")
+    add("--lm-weight", type=float, default=0.5, metavar="W", help="of the language against the image (default: 0.5)")
+    add("--lm-bonus", type=float, default=1.0, metavar="B", help="for each character, against short texts (default: 1)")
+
+
+def _lm_flags(command) -> None:
+    command.add_argument("text", metavar="TEXT", help="one word or phrase a line, perhaps with a tab and its count")
+    command.add_argument("--order", type=_positive, default=5, metavar="N", help="characters in a row, 2 to 7")
+    command.add_argument("--out", required=True, metavar="FILE.arpa")
+
+
 def _evaluate_flags(command) -> None:
     _data_flags(command)
+    _language_flags(command)
+    command.add_argument("--tune", action="store_true", help="choose weight and bonus on DATA; then use them elsewhere")
     command.add_argument("--checkpoint", metavar="DIR", help=_CHECKPOINT)
     command.add_argument("--batch-size", type=_positive, default=64, metavar="N")
     command.add_argument("--json", metavar="FILE", help="write the figures there too")
@@ -159,5 +176,7 @@ def _transcribe_flags(command) -> None:
     )
     command.add_argument("--checkpoint", metavar="DIR", help=_CHECKPOINT)
     command.add_argument("--format", choices=FORMATS, default="text")
+    command.add_argument("--top", type=_positive, metavar="N", help="tell the N likeliest texts of each word (jsonl)")
+    _language_flags(command)
     command.add_argument("--out", metavar="FILE", help="default: standard output")
     command.add_argument("--batch-size", type=_positive, default=64, metavar="N")

@@ -15,6 +15,7 @@ from htr.config import ModelConfig
 from htr.decoding import Reading
 from htr.images import ImageError, Ink, to_ink
 from htr.padding import pad_images
+from htr.search import Search
 
 WINDOW = 16  # batches that are looked at together, to put words of like width into one
 
@@ -58,6 +59,7 @@ class Transcriber:
         self.training = training or {}
         self.temperature = temperature  # divides the logits before confidences are taken; texts do not depend on it
         self.name = "reader"
+        self.search: Search | None = None
 
     @classmethod
     def load(cls, folder) -> "Transcriber":
@@ -83,6 +85,19 @@ class Transcriber:
             readme=readme or f"# A reader of handwritten words\n\nLoad it with `htr.load({str(folder)!r})`.\n",
             half=half,
         )
+
+    def use(self, search: Search | None) -> "Transcriber":
+        """Read with a beam search from now on (a lexicon, a language model, alternatives), with None without; itself.
+
+        ValueError for a reader whose objective ties no text to frames.
+        """
+        if search is not None and not self.objective.has_positions:
+            raise ValueError(
+                f"This reader was trained with the objective {self.objective.name}, which spells without alignments: "
+                "a lexicon, a language model and alternatives need one of the CTC family."
+            )
+        self.search = search
+        return self
 
     def frames_needed(self, text: str) -> int:
         """The fewest frames in which text can be read; characters outside the alphabet count as one each."""
@@ -133,11 +148,16 @@ class Transcriber:
         while window := list(islice(images, batch_size * WINDOW)):
             results: list = [self._try_ink(image) for image in window]
             good = [i for i, ink in enumerate(results) if isinstance(ink, Ink)]
-            logits = self.logits([results[i] for i in good], batch_size)
-            readings = self.objective.decode([frames / np.float32(self.temperature) for frames in logits])
-            for i, reading in zip(good, readings, strict=True):
-                results[i] = self._transcription(reading, results[i])
+            readings = self._decode(self.logits([results[i] for i in good], batch_size))
+            for i, (reading, alternatives) in zip(good, readings, strict=True):
+                results[i] = self._transcription(reading, alternatives, results[i])
             yield from results
+
+    def _decode(self, logits: list[np.ndarray]) -> list[tuple[Reading, list]]:
+        if self.search:
+            return self.search.read(logits, self.temperature)
+        readings = self.objective.decode([frames / np.float32(self.temperature) for frames in logits])
+        return [(reading, []) for reading in readings]
 
     def _ink(self, image) -> Ink:
         return image if isinstance(image, Ink) else to_ink(image, self.config.height)
@@ -148,14 +168,15 @@ class Transcriber:
         except ImageError as error:
             return error
 
-    def _transcription(self, reading: Reading, ink: Ink) -> Transcription:
+    def _transcription(self, reading: Reading, alternatives: list, ink: Ink) -> Transcription:
         text = self.charset.decode(reading.ids)
         characters = [
             Character(character, confidence, *self._place(span, ink))
             for character, confidence, span in zip(text, reading.confidences, reading.spans, strict=True)
         ]
         frames = 0 if ink.blank else self.config.frames(ink.pixels.shape[1])
-        return Transcription(text, reading.confidence, characters, [], frames)
+        others = [(self.charset.decode(ids), confidence) for ids, confidence in alternatives]
+        return Transcription(text, reading.confidence, characters, others, frames)
 
     def _place(self, span: tuple[int, int] | None, ink: Ink) -> tuple[float | None, float | None]:
         if span is None:

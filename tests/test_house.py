@@ -24,8 +24,8 @@ FLOORS = [
     "charset config metrics ink masks letters names listing options",
     """samples columns checking rows tables page_xml polygon iam images augment warp synth hand paper strokes outlines
     fonts vocabulary padding keras_metrics masking normalization recurrent losses ctc lattice decoding feeder plotting
-    calibration report_parts alignment corrections audit_page""",
-    "model ctc_variants",
+    calibration report_parts alignment corrections audit_page beam language""",
+    "model ctc_variants search",
     "objectives",
     "batches checkpoint learner",
     "transcriber",
