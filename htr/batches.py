@@ -97,6 +97,7 @@ class Batches(keras.utils.PyDataset):
                 raise ValueError(f"{reason}; leave the word out.")
         self.min_widths = [needed * (config.stride if config else 1) for needed in frames]
         self._lock, self._feeder = threading.Lock(), Feeder() if process else None
+        self._ahead: dict = {}
         self.start_epoch(epoch)
 
     def __len__(self) -> int:
@@ -104,16 +105,22 @@ class Batches(keras.utils.PyDataset):
 
     def start_epoch(self, epoch: int) -> None:
         """Draw the order of an epoch; `fit` goes from one to the next by itself."""
+        with self._lock:
+            self.epoch, self._pools = epoch, {}
+            self._members, self._turns = self._draw(epoch)
+            self._ahead = {place: future for place, future in self._ahead.items() if place == (epoch, 0)}
+            if not self._ahead:
+                self._prepare(epoch, 0)
+
+    def _draw(self, epoch: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The rows of each pool of an epoch, and in which order the batches of each are given out."""
         rng = generator(self.seed, epoch, 1 << 40)
         order = np.arange(len(self.words))
         if self.shuffle:
             rng.shuffle(order)
         size = POOL * self.batch_size
-        with self._lock:
-            self.epoch, self._pools, self._ahead = epoch, {}, {}
-            self._members = [order[start : start + size] for start in range(0, len(order), size)]
-            self._turns = [rng.permutation(-(-len(pool) // self.batch_size)) for pool in self._members]
-            self._prepare(0)
+        members = [order[start : start + size] for start in range(0, len(order), size)]
+        return members, [rng.permutation(-(-len(pool) // self.batch_size)) for pool in members]
 
     def on_epoch_end(self) -> None:
         self.start_epoch(self.epoch + 1)
@@ -151,26 +158,29 @@ class Batches(keras.utils.PyDataset):
         number, place = divmod(index, POOL)
         with self._lock:
             if number not in self._pools:
-                ahead = self._ahead.pop(number, None)
-                results = ahead.result() if ahead else work(self._task(number))
+                ahead = self._ahead.pop((self.epoch, number), None)
+                results = ahead.result() if ahead else work(self._task(self.epoch, self._members[number]))
                 rows = np.repeat(self._members[number], self.views).tolist()
                 pool = [(i, *result) for i, result in zip(rows, results, strict=True)]
                 pool.sort(key=lambda row: (row[1].shape[1], row[0]))
                 self._pools = {n: p for n, p in self._pools.items() if n == number - 1} | {number: pool}
-                self._prepare(number + 1)
+                last = number + 1 == len(self._members)
+                self._prepare(self.epoch + last, 0 if last else number + 1)
             pool, turn = self._pools[number], self._turns[number][place] if self.shuffle else place
         size = self.batch_size * self.views
         return pool[turn * size : (turn + 1) * size]
 
-    def _prepare(self, number: int) -> None:
-        if self._feeder and number < len(self._members):
-            self._ahead = {number: self._feeder.submit(self._task(number))}
+    def _prepare(self, epoch: int, number: int) -> None:
+        """Let the process begin with a pool; behind the last comes the next epoch's first: no epoch waits for it."""
+        if self._feeder:
+            members = self._members if epoch == self.epoch else self._draw(epoch)[0]
+            self._ahead = {(epoch, number): self._feeder.submit(self._task(epoch, members[number]))}
 
-    def _task(self, number: int) -> Task:
-        rows = self._members[number].tolist()
+    def _task(self, epoch: int, members: np.ndarray) -> Task:
+        rows = members.tolist()
         masks = None if self.masks is None else [self.masks[i] for i in rows]
         inks, min_widths = [self.words.inks[i] for i in rows], [self.min_widths[i] for i in rows]
-        return Task(inks, masks, rows, min_widths, self.seed, self.epoch, self.strength, self.views)
+        return Task(inks, masks, rows, min_widths, self.seed, epoch, self.strength, self.views)
 
 
 def floats(array: np.ndarray) -> np.ndarray:
