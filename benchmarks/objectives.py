@@ -116,7 +116,7 @@ def page(rows: list[dict], objectives) -> str:
         "# Objectives compared",
         "",
         "Same network (`small`), data (train parts of dhsd and copiste), order and minutes; epoch chosen on the",
-        "validation parts; greedy decoding; in brackets 95 % intervals by writer; calibration error of word confidences",
+        "validation parts; greedy decoding; 95 % intervals by writer in brackets; calibration error of confidences",
         "after the temperature fitted on validation. `python benchmarks/objectives.py` makes the rows, which stand in",
         "`docs/objectives.csv`.",
         "",
