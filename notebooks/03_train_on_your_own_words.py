@@ -23,7 +23,8 @@ FOLDER = Path(tempfile.mkdtemp())
 
 # %%
 if DATA is None:
-    DATA = str(synth.write_parquet(FOLDER / "words.parquet", 1500, seed=1, strength=0.3, lexicon=["lake", "lane", "kale"]))
+    lexicon = ["lake", "lane", "kale"]
+    DATA = str(synth.write_parquet(FOLDER / "words.parquet", 1500, seed=1, strength=0.3, lexicon=lexicon))
 dataset = samples.load(DATA).dataset
 dataset
 
@@ -46,7 +47,7 @@ plotting.sheet(drafts, columns=6, cell=(170, 56), zoom=1.2)
 # %% [markdown]
 # ## Training
 #
-# Writers of the validation words occur nowhere among the training words. The best reader so far is always in the folder.
+# Writers of the validation words occur nowhere among the training words. The best reader so far is in the folder.
 
 # %%
 train, validation, how = samples.split(dataset, seed=0)
@@ -69,5 +70,5 @@ inks = read_words(shown, height=32).inks
 plotting.sheet(inks, [f"{text} -> {reading}" for text, reading in zip(shown["text"], readings, strict=True)])
 
 # %% [markdown]
-# Half a minute gives a reader of three words. On real words, thirty minutes on two cores give the figures in the README.
-# Next: `htr evaluate --report page.html` shows where it fails, `htr check --checkpoint` finds wrong labels.
+# Half a minute gives a reader of three words. What thirty minutes on real words give stands in the
+# README. Next: `htr evaluate --report page.html` shows where it fails, `htr check --checkpoint` finds wrong labels.
