@@ -113,7 +113,7 @@ def test_short_form_of_the_recipe_makes_a_reader_from_raw_inputs(shared_data, tm
             rows = parquet.read_table(shared_data / name / f"{part}.parquet").slice(0, 60)
             parquet.write_table(rows, tmp_path / "data" / name / f"{part}.parquet")
     command = [sys.executable, str(ROOT / "checkpoints" / "recipe.py"), "--preset", "tiny", "--synthetic", "120"]
-    command += ["--synthetic-minutes", "0.1", "--mixed-minutes", "0.1"]
+    command += ["--real-minutes", "0.1", "--mixed-minutes", "0.1"]
     command += ["--out", str(tmp_path / "stages"), "--ship", str(tmp_path / "latin")]
     environment = {**os.environ, "HTR_DATA": str(tmp_path / "data")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
