@@ -100,9 +100,10 @@ def read(name: str, run: Path, plain: Path, data: Path) -> dict:
     texts = dataset["text"][:]
     wrong = [edits(text, word.text) for text, word in zip(texts, words, strict=True)]
     (run / f"{name}_edits.json").write_text(json.dumps(wrong))
-    low, high = report.intervals["wer"]
-    figures = {"cer": report.cer, "cer_low": report.cer_low, "cer_high": report.cer_high}
-    figures |= {"wer": report.wer, "wer_low": low, "wer_high": high}
+    figures = {}
+    for rate in ("cer", "wer"):
+        low, high = report.intervals[rate]
+        figures |= {rate: getattr(report, rate), f"{rate}_low": low, f"{rate}_high": high}
     figures["calibration"] = calibration_error([word.confidence for word in words], [edit == 0 for edit in wrong])
     other = plain / f"{name}_edits.json"
     comparison = ("", "", "")

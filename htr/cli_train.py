@@ -127,7 +127,8 @@ def _write_report(reader, dataset, report, args) -> None:
     other = None
     if args.compare:
         other = htr.evaluate(htr.load(args.compare), dataset, batch_size=args.batch_size, data=" ".join(args.data))
-        print(f"{args.compare}: CER {other.cer:.2%} [{other.cer_low:.2%}, {other.cer_high:.2%}]")
+        low, high = other.intervals["cer"]
+        print(f"{args.compare}: CER {other.cer:.2%} [{low:.2%}, {high:.2%}]")
     if args.report:
         fitted = reader.temperature if reader.temperature != 1 else None
         page.write(args.report, reader, dataset, report, other=other, temperature=fitted, batch_size=args.batch_size)

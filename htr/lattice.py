@@ -42,11 +42,14 @@ def _sources(values, leap, instead: float):
 
 
 def _emissions(scores, states: Lattice, mask):
-    """-> scores (frames, batch, states) of the states' classes, and the mask (frames, batch, 1) as float32."""
+    """-> scores of the states' classes and behind them the mask, (frames, batch, states + 1), float32.
+
+    In one array: Keras' scan on TensorFlow takes a single one where the number of frames is not known beforehand.
+    """
     scores = ops.where(ops.cast(mask, "bool")[..., None], ops.cast(scores, "float32"), 0.0)
     classes = ops.broadcast_to(states.classes[:, None, :], (*ops.shape(scores)[:2], ops.shape(states.classes)[1]))
     emitted = ops.take_along_axis(scores, classes, axis=2)
-    return ops.transpose(emitted, (1, 0, 2)), ops.transpose(ops.cast(mask, "float32"))[..., None]
+    return ops.transpose(ops.concatenate([emitted, ops.cast(mask, "float32")[..., None]], axis=2), (1, 0, 2))
 
 
 def _begin(first):
@@ -69,14 +72,14 @@ def total(labels, scores, mask):
     fit has a log-weight under -1e29; its entropy means nothing.
     """
     states = lattice(labels)
-    emitted, counts = _emissions(scores, states, mask)
-    weights = _begin(emitted[0])
+    emissions = _emissions(scores, states, mask)
+    weights = _begin(emissions[0, :, :-1])
     # beside each state's weight, the mean log-weight of the alignments that lead there
-    carry = weights, ops.where(weights > NEVER / 2, emitted[0], 0.0)
+    carry = weights, ops.where(weights > NEVER / 2, emissions[0, :, :-1], 0.0)
 
     def step(carry, now):
         weights, means = carry
-        emitted, counts = now
+        emitted, counts = now[:, :-1], now[:, -1:]
         ways = _sources(weights, states.leap, NEVER)
         summed = ops.logsumexp(ways, axis=0)
         shares = ops.exp(ways - summed[None])
@@ -87,7 +90,7 @@ def total(labels, scores, mask):
         )
         return following, following
 
-    (weights, means), _ = ops.scan(step, carry, (emitted[1:], counts[1:]))
+    (weights, means), _ = ops.scan(step, carry, emissions[1:])
     ends, paths = _last(weights, states.lengths), _last(means, states.lengths)
     some = states.lengths > 0
     ends[0] = ops.where(some, ends[0], NEVER)
@@ -102,12 +105,12 @@ def best_alignment(labels, scores, mask):
     The likeliest alignment (Viterbi), blanks included; a blank wherever the mask is False. No gradient goes through it.
     """
     states = lattice(labels)
-    emitted, counts = _emissions(ops.stop_gradient(scores), states, mask)
-    weights = _begin(emitted[0])
+    emissions = _emissions(ops.stop_gradient(scores), states, mask)
+    weights = _begin(emissions[0, :, :-1])
 
     def step(carry, now):
         weights, _ = carry
-        emitted, counts = now
+        emitted, counts = now[:, :-1], now[:, -1:]
         ways = _sources(weights, states.leap, NEVER)
         back = ops.cast(ops.argmax(ways, axis=0), "float32")
         following = (
@@ -116,7 +119,7 @@ def best_alignment(labels, scores, mask):
         )
         return following, following
 
-    (weights, _), (_, back) = ops.scan(step, (weights, ops.zeros_like(weights)), (emitted[1:], counts[1:]))
+    (weights, _), (_, back) = ops.scan(step, (weights, ops.zeros_like(weights)), emissions[1:])
     ends = _last(weights, states.lengths)
     blank_last = ops.logical_or(ends[1] >= ends[0], ops.equal(states.lengths, 0))
     place = 2 * states.lengths - ops.where(blank_last, 0, 1)
