@@ -8,7 +8,7 @@ NUMERIC := $(patsubst %,tests/test_%.py,ctc losses masking masks_doc model objec
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export HTR_DATA
 
-.PHONY: install demo check test bench docs checkpoint fonts wheel constraints clean
+.PHONY: install demo check test bench docs notebooks checkpoint fonts wheel constraints clean
 .DELETE_ON_ERROR:
 
 install: .venv/all
@@ -50,6 +50,9 @@ checkpoint: .venv/core
 
 fonts: .venv/core
 	$(BIN)/python -m htr.fonts fonts
+
+notebooks: .venv/all
+	$(BIN)/python docs/run_notebooks.py
 
 wheel: .venv/all
 	$(BIN)/python -m build --wheel

@@ -5,7 +5,7 @@
 # `DATA` to your own (a parquet file, a folder with `metadata.csv`, a CSV of path and text ...) and `MINUTES` to 30.
 
 # %%
-import tempfile
+import shutil
 from pathlib import Path
 
 import htr
@@ -14,7 +14,8 @@ from htr.augment import augment, generator
 from htr.batches import read_words
 
 DATA, MINUTES = None, 0.5
-FOLDER = Path(tempfile.mkdtemp())
+FOLDER = Path("build")
+shutil.rmtree(FOLDER, ignore_errors=True)
 
 # %% [markdown]
 # ## The words
