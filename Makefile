@@ -4,7 +4,7 @@ GOOD := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(GOOD)' 2>/dev/null && echo $$p && break; done)
 HTR_DATA ?= ../shared/data
 BIN := .venv/bin
-NUMERIC := $(patsubst %,tests/test_%.py,ctc losses masking masks_doc model objectives transcriber keras_metrics)
+NUMERIC := $(patsubst %,tests/test_%.py,ctc ctc_variants losses masking masks_doc model objectives recurrent transcriber keras_metrics)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export HTR_DATA
 

@@ -122,7 +122,7 @@ def test_short_form_of_the_recipe_makes_a_reader_from_raw_inputs(shared_data, tm
     assert "| dhsd test | 60 |" in (tmp_path / "latin" / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("objective", ["consistency-ctc", "entropy-ctc", "alignment-ctc"])
+@pytest.mark.parametrize("objective", ["shortcut-ctc", "consistency-ctc", "entropy-ctc", "alignment-ctc"])
 def test_objectives_with_views_and_alignments_train(objective, word_folder, tmp_path):
     train = ["train", str(word_folder), "--out", str(tmp_path / "run"), "--preset", "tiny", "--epochs", "2"]
     assert cli.main([*train, "--objective", objective, "--batch-size", "4"]) == 0
