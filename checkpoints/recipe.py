@@ -89,6 +89,23 @@ def measure(checkpoint: Path, data: Path, out: Path) -> dict:
     return json.loads(out.read_text(encoding="utf-8"))
 
 
+def capitals(reader) -> str:
+    """What the writer of block capitals in copiste test does to its CER."""
+    import htr as package
+    from htr import samples
+
+    dataset = samples.load(str(DATA / "copiste" / "test.parquet")).dataset
+    readings = [word.text for word in reader.transcribe(list(dataset["image"]))]
+    rows = list(zip(dataset["text"], readings, [writer.endswith("0210") for writer in dataset["writer"]], strict=True))
+    groups = [[row[:2] for row in rows if row[2] == block] for block in (True, False)]
+    if not all(groups):
+        return ""
+    block, others = (package.cer(*zip(*group, strict=True)) for group in groups)
+    return (
+        f"In copiste test one writer (0210) writes block capitals: {block:.2%} for that hand, {others:.2%} without it."
+    )
+
+
 def rate(report: dict) -> str:
     return f"{report['cer']:.2%} [{report['cer_low']:.2%}, {report['cer_high']:.2%}]"
 
@@ -102,6 +119,7 @@ def card(reader, reports: dict, full: dict, args) -> str:
     return (
         CARD.read_text(encoding="utf-8")
         .replace("ROWS", rows)
+        .replace("CAPITALS", capitals(reader))
         .replace("PARAMETERS", f"{reader.model.count_params():,}")
         .replace("HOURS", f"{reader.training['hours']:.1f}")
         .replace("COMMIT", reader.training["commit"][:12])
