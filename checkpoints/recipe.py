@@ -71,7 +71,7 @@ def ship(args) -> None:
     command += f" --real-minutes {args.real_minutes:g} --mixed-minutes {args.mixed_minutes:g}"
     command += f" --objective {args.objective}" + (f" --fonts {args.fonts}" if args.fonts else "")
     hours = (args.real_minutes + args.mixed_minutes) / 60
-    reader.training |= {"commit": commit, "command": command, "hours": hours, "machine": "2 CPU cores"}
+    reader.training |= {"init": "real", "commit": commit, "command": command, "hours": hours, "machine": "2 CPU cores"}
     reader.training["data"] = [*(f"{name}/train.parquet" for name in SETS), "synthetic.parquet"] + [
         "synthetic-7.parquet",
         "synthetic-8.parquet",
