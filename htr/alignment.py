@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from htr.charset import BLANK, END
-from htr.decoding import CHUNK
+from htr.decoding import CHUNK, checked
 
 _NEVER = -1e30  # the log-weight of a path that is none; finite, as the difference of two infinities is NaN
 _ZERO = -1e12  # the log of probability 0, for the same reason; a path through it is still a path
@@ -146,13 +146,7 @@ def _chunks(batch: Sequence[np.ndarray], ids: Sequence[Sequence[int]]) -> Iterat
     if len(batch) != len(ids):
         raise ValueError(f"{len(batch)} arrays of logits came with {len(ids)} texts: give as many of each.")
     for start in range(0, len(batch), CHUNK):
-        words = [np.asarray(logits) for logits in batch[start : start + CHUNK]]
-        for logits in words:
-            if logits.ndim != 2 or logits.shape[1] < 2 or logits.shape[1] != words[0].shape[1]:
-                raise ValueError(
-                    f"Logits of shape {logits.shape} came: give (frames, classes) for each text, with the same "
-                    "number of classes, 2 or more."
-                )
+        words = checked(batch[start : start + CHUNK])
         yield _chunk(words, [np.asarray(text) for text in ids[start : start + CHUNK]])
 
 

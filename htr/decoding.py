@@ -80,18 +80,24 @@ def spellings(batch: Sequence[np.ndarray]) -> list[Reading]:
 def _chunks(batch: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields logits (total frames, classes) of up to CHUNK words, a copy of our own, and their lengths (words,)."""
     for start in range(0, len(batch), CHUNK):
-        words = [np.asarray(logits) for logits in batch[start : start + CHUNK]]
-        for logits in words:
-            if logits.ndim != 2 or logits.shape[1] < 2 or logits.shape[1] != words[0].shape[1]:
-                raise ValueError(
-                    f"Logits of shape {logits.shape} came: give (frames, classes) for each word, with the same "
-                    "number of classes, 2 or more."
-                )
+        words = checked(batch[start : start + CHUNK])
         flat = np.concatenate(words)
         yield (
             flat if flat.dtype in (np.float32, np.float64) else flat.astype(np.float32),
             np.array([len(logits) for logits in words]),
         )
+
+
+def checked(batch: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The logits of each word as arrays; ValueError where one is not (frames, classes), as many classes in all."""
+    words = [np.asarray(logits) for logits in batch]
+    for logits in words:
+        if logits.ndim != 2 or logits.shape[1] < 2 or logits.shape[1] != words[0].shape[1]:
+            raise ValueError(
+                f"Logits of shape {logits.shape} came: give (frames, classes) for each word, with the same number of "
+                "classes, 2 or more."
+            )
+    return words
 
 
 def _softmax(flat: np.ndarray) -> np.ndarray:

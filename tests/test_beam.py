@@ -11,6 +11,7 @@ from htr.beam import Automaton, decode, tune
 from htr.charset import Charset
 from htr.decoding import best_paths
 from htr.language import lexicon_automaton, ngram_automaton, train_ngram
+from tests.test_decoding import PLAIN_PATHS
 
 A, B, C = 2, 3, 4
 NEVER = -math.inf
@@ -113,17 +114,7 @@ def test_probability_spread_over_alignments_beats_the_likeliest_path():
     assert decode([np.log(p)])[0][0].ids == [A]
 
 
-@pytest.mark.parametrize(
-    "path, ids",
-    [
-        ((0, A, A, 0, B, 0), [A, B]),
-        ((A, B, A), [A, B, A]),
-        ((A, 0, A, A), [A, A]),  # doubled: a blank in between
-        ((A, A, A, A), [A]),  # one long letter
-        ((0, 0, 0), []),
-        ((), []),
-    ],
-)
+@pytest.mark.parametrize("path, ids", [*PLAIN_PATHS, ((), [])])
 def test_plain_peaks_are_read_as_they_stand(path, ids):
     assert decode([peaks(*path, height=12)])[0][0].ids == ids
 

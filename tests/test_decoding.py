@@ -32,16 +32,16 @@ def text_probability(logits, ids):
     return sum(np.prod([p[t, c] for t, c in enumerate(path)]) for path in paths if collapse(path) == list(ids))
 
 
-@pytest.mark.parametrize(
-    "path, ids",
-    [
-        ((0, A, A, 0, B, 0), [A, B]),
-        ((A, B, A), [A, B, A]),
-        ((A, 0, A, A), [A, A]),  # doubled: a blank in between
-        ((A, A, A, A), [A]),  # one long letter
-        ((0, 0, 0), []),
-    ],
-)
+PLAIN_PATHS = [
+    ((0, A, A, 0, B, 0), [A, B]),
+    ((A, B, A), [A, B, A]),
+    ((A, 0, A, A), [A, A]),  # doubled: a blank in between
+    ((A, A, A, A), [A]),  # one long letter
+    ((0, 0, 0), []),
+]
+
+
+@pytest.mark.parametrize("path, ids", PLAIN_PATHS)
 def test_best_path_merges_repeats_and_keeps_doubled_letters(path, ids):
     assert best_path(peaks(*path)).ids == ids
 
