@@ -9,7 +9,7 @@ mkdir -p "$out"
 say() { printf '\n== %s\n' "$*"; }
 
 say "The shipped reader on docs/samples: no training, no download"
-"$bin/htr" transcribe docs/samples
+"$bin/htr" transcribe docs/samples --format tsv
 
 say "Now one of our own. Words: 12,000 to learn from, and 500 other words in pen fonts that the reader will not have seen"
 "$bin/python" -c "
