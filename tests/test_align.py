@@ -175,14 +175,16 @@ def test_words_below_the_threshold_are_listed_and_not_written(reader, tmp_path):
 
 
 def test_a_word_that_is_not_on_the_line_is_left_out_and_its_neighbours_are_whole(reader):
-    image = encoded(rendered_line("a home", gap=90)[0])
-    both = dataset_of((image, "a home"), (image, "a lanterns home"), (image, "a lanternslanternslan home"))
-    (a, home), *found = align_lines(reader, both)
-    assert [words[1].kind for words in found] == ["no ink", "does not fit"]
-    assert found[1][1].reason.startswith("'lanternslanternslan' needs 19 frames, the image gives")
-    for words in found:
-        assert (words[0].left, words[0].right) == (a.left, a.right) and not words[0].reason
-        assert home.left - 2 <= words[2].left <= home.left + 12 and not words[2].reason
+    nothing, letter = (encoded(rendered_line(text, gap=60)[0]) for text in ("a home", "a i home"))
+    long = "lanternslan"
+    both = dataset_of((nothing, "a home"), (nothing, "a lanterns home"), (letter, f"a {long} home"))
+    (a, home), empty, narrow = align_lines(reader, both)
+    assert [words[1].kind for words in (empty, narrow)] == ["no ink", "does not fit"]
+    assert narrow[1].reason.startswith(f"{long!r} needs 11 frames, the image gives")
+    assert home.left - 2 <= empty[2].left <= home.left + 12
+    for words in (empty, narrow):
+        assert abs(words[0].left - a.left) <= 2 and abs(words[0].right - a.right) <= 2
+        assert not words[0].reason and not words[2].reason
         assert words[1].confidence < 0.01
 
 
