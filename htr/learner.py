@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from htr.losses import per_replica
 from htr.objectives import Objective, ObjectiveLoss
 
 
@@ -27,7 +28,7 @@ class Learner(keras.Model):
             weight * self._objective_loss(y, logits, sample_weight)
             for weight, logits in zip(self._weights_of_losses, y_pred, strict=True)
         ]
-        return sum([*losses[1:], *self.losses], losses[0])
+        return sum([*losses[1:], *map(per_replica, self.losses)], losses[0])
 
 
 def _shortcut(network: keras.Model):

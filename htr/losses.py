@@ -10,6 +10,7 @@ import math
 
 import keras
 from keras import ops
+from keras.src.losses.loss import scale_loss_for_distribution as per_replica
 
 from htr.masks import PACKAGE, align, carried_mask
 
@@ -142,7 +143,8 @@ class _Masked(keras.losses.Loss):
         weights = ops.cast(own, "float32")
         if sample_weight is not None:
             weights = weights * align(ops.cast(sample_weight, "float32"), rank)
-        return self._loss(y_true, y_pred, weights, reduction)
+        loss = self._loss(y_true, y_pred, weights, reduction)
+        return per_replica(loss) if reduction == "mean" else loss  # a distribution strategy sums over its devices
 
     def call(self, y_true, y_pred):
         return self(y_true, y_pred)

@@ -16,7 +16,7 @@ from htr import ctc, decoding
 from htr import ctc_variants as variants
 from htr.charset import END
 from htr.decoding import Reading
-from htr.losses import masked_sparse_crossentropy
+from htr.losses import masked_sparse_crossentropy, per_replica
 from htr.masking import carried_mask
 
 
@@ -230,7 +230,9 @@ class ObjectiveLoss(keras.losses.Loss):
         if mask is None:
             mask = ops.ones(ops.shape(y_pred)[:2], dtype="bool")
         losses = self.objective.loss(y_true, y_pred, mask)
-        return ops.mean(losses if sample_weight is None else losses * ops.cast(sample_weight, losses.dtype))
+        return per_replica(
+            ops.mean(losses if sample_weight is None else losses * ops.cast(sample_weight, losses.dtype))
+        )
 
     def call(self, y_true, y_pred):
         return self(y_true, y_pred)

@@ -6,7 +6,8 @@ from htr import __version__
 from htr.listing import FORMATS
 
 _DATA = (
-    "parquet or arrow file, imagefolder, CSV/TSV/JSONL, iam:DIR[:split], hf://owner/name[:split], folder of PAGE/ALTO"
+    "parquet or arrow file, imagefolder, CSV/TSV/JSONL, folder of PAGE/ALTO, iam:DIR[:split], "
+    "hf://owner/name[/config][:split]"
 )
 _CHECKPOINT = "folder of a reader (default: the shipped one)"
 

@@ -26,16 +26,16 @@ _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _IN_MEMORY = 2 << 30  # bytes: a larger parquet file goes through the cache of datasets and is read from disk
 _KINDS = (
     "a parquet or arrow file, a CSV/TSV/JSONL of path and text, a folder with metadata.csv/.jsonl/.parquet, "
-    "a folder of PAGE or ALTO XML, iam:DIR[:split] or hf://owner/name[:split]"
+    "a folder of PAGE or ALTO XML, iam:DIR[:split] or hf://owner/name[/config][:split]"
 )
 
 
 def load(source: str | os.PathLike, *, columns: dict[str, str] | None = None) -> Samples:
     """source -> Samples(dataset, problems): as many rows and problems together as the source has rows.
 
-    source: a parquet or arrow file, an imagefolder, a CSV/TSV/JSONL, "iam:DIR[:split]", "hf://owner/name[:split]" or a
-    folder of PAGE/ALTO XML. columns: which column is image, text, writer or mask where it has another name, as in
-    {"image": "scan"}; sources without columns do not look at it. Images are not decoded here, see check.
+    source: a parquet or arrow file, an imagefolder, a CSV/TSV/JSONL, a folder of PAGE/ALTO XML, "iam:DIR[:split]" or
+    "hf://owner/name[/config][:split]". columns: which column is image, text, writer or mask where it has another name,
+    as in {"image": "scan"}; sources without columns do not look at it. Images are not decoded here, see check.
     FileNotFoundError or ValueError with one sentence for a source that cannot be read at all or has no rows.
     """
     source, columns = os.fspath(source), columns or {}
@@ -157,17 +157,24 @@ def _columnar(path: Path, columns: dict[str, str]) -> "Dataset":
 
 
 def _hub(source: str) -> "Dataset":
-    from datasets import get_dataset_split_names, load_dataset
+    from datasets import get_dataset_config_names, get_dataset_split_names, load_dataset
 
-    name, _, split = source.removeprefix("hf://").partition(":")
-    if name.count("/") != 1 or not all(name.split("/")):
-        raise ValueError(f"{source} names no dataset; write hf://owner/name or hf://owner/name:split.")
+    path, _, split = source.removeprefix("hf://").partition(":")
+    parts = path.split("/")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise ValueError(f"{source} names no dataset; write hf://owner/name[/config][:split].")
+    name, dataset, splits = "/".join(parts[:2]), None, [split]
     try:
-        splits = [split] if split else get_dataset_split_names(name)
-        dataset = load_dataset(name, split=splits[0]) if len(splits) == 1 else None
+        configs = parts[2:] or get_dataset_config_names(name)
+        config = configs[0] if len(configs) == 1 else "default" if "default" in configs else None
+        if config:
+            splits = [split] if split else get_dataset_split_names(name, config)
+            dataset = load_dataset(name, config, split=splits[0]) if len(splits) == 1 else None
     except Exception as error:  # network, hub and builder each raise their own kinds
         reason = str(error).split("\n")[0].rstrip(".")
         raise ValueError(f"{source} cannot be loaded from the hub: {reason}.") from error
+    if not config:
+        raise ValueError(f"{source} has the configs {', '.join(configs)}; name one, as in hf://{name}/{configs[0]}.")
     if dataset is None:
         raise ValueError(f"{source} has the splits {', '.join(splits)}; name one, as in {source}:{splits[0]}.")
     return dataset

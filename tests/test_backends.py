@@ -37,3 +37,34 @@ def test_package_trains_and_evaluates_without_tensorflow(backend, blocked, tmp_p
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"trained {backend}" in done.stdout
+
+
+MIRRORED = """
+import keras, numpy as np, tensorflow as tf
+from htr.losses import MaskedSquaredError
+from htr.objectives import CTC, ObjectiveLoss
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+rng = np.random.default_rng(0)
+logits = rng.normal(size=(4, 6, 5)).astype("float32")
+labels = np.array([[2, 3], [4, 0], [3, 3], [2, 0]])
+for loss, truth in ((ObjectiveLoss.of(CTC()), labels), (MaskedSquaredError(), np.zeros_like(logits))):
+    pairs = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensor_slices((truth, logits)).batch(4))
+    per_device = strategy.run(loss, next(iter(pairs)))
+    total = strategy.reduce("SUM", per_device, axis=None)
+    alone = loss(truth, logits)
+    assert abs(float(total) - float(alone)) < 1e-5 * float(alone), (loss.name, float(total), float(alone))
+print("the devices' losses add up")
+"""
+
+
+def test_losses_of_mirrored_devices_add_up_to_the_loss_of_the_batch():
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        [sys.executable, "-c", MIRRORED], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "add up" in done.stdout

@@ -334,7 +334,19 @@ def test_a_hub_dataset_of_two_splits_asks_for_one(hub):
     assert load("hf://owner/words:test").dataset["text"][:] == ["x"]
 
 
-@pytest.mark.parametrize("source", ["hf://owner", "hf://a/b/c", "hf:///b"])
+def test_a_hub_dataset_of_two_configs_asks_for_one(hub):
+    for name in ("lines", "words"):
+        (hub.parent / name).mkdir()
+        parquet(hub.parent / name / "train.parquet", structs(1), [name])
+    configs = [{"config_name": name, "data_files": f"{name}/*.parquet"} for name in ("lines", "words")]
+    (hub.parent / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
+    with pytest.raises(ValueError, match=r"has the configs lines, words; name one, as in hf://owner/words/lines\.$"):
+        load("hf://owner/words")
+    assert load("hf://owner/words/words").dataset["text"][:] == ["words"]
+    assert load("hf://owner/words/lines:train").dataset["text"][:] == ["lines"]
+
+
+@pytest.mark.parametrize("source", ["hf://owner", "hf://a/b/c/d", "hf:///b", "hf://a/b/"])
 def test_a_hub_name_has_an_owner(source):
     with pytest.raises(ValueError, match="write hf://owner/name"):
         load(source)
