@@ -15,8 +15,8 @@ import pyarrow.parquet as parquet
 import htr
 from htr.config import preset
 from htr.images import PAD, to_ink
+from htr.learner import ObjectiveLoss
 from htr.model import build_model
-from htr.objectives import ObjectiveLoss
 from htr.transcriber import Transcriber
 
 EXTRA = (1, 2, 7, 64, 300)

@@ -20,8 +20,9 @@ import htr
 from htr.batches import POOL, Batches, Words, read_words
 from htr.config import preset
 from htr.images import PAD
+from htr.learner import ObjectiveLoss
 from htr.model import Columns, build_model
-from htr.objectives import ObjectiveLoss, get
+from htr.objectives import get
 
 
 def main() -> None:

@@ -1,21 +1,27 @@
-"""Floor 3: a checkpoint is a folder: config.json, weights.npz and a README. Nothing in it is ever executed."""
+"""Floor 3: a checkpoint is a folder: config.json, weights.npz, a README, and model.onnx where it was exported.
+
+Nothing in it is ever executed. Keras is imported where a network of its own is asked for, and not before.
+"""
 
 import json
 import math
 import os
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from htr import __version__, objectives
 from htr.charset import Charset
 from htr.config import ModelConfig, from_json, to_json
-from htr.model import build_model
+
+if TYPE_CHECKING:
+    import keras
 
 FORMAT = 1
-CONFIG, WEIGHTS, README = "config.json", "weights.npz", "README.md"
+CONFIG, WEIGHTS, README, ONNX = "config.json", "weights.npz", "README.md", "model.onnx"
 
 
 class CheckpointError(ValueError):
@@ -79,7 +85,7 @@ def save(
         "model": to_json(config),
         "preprocessing": {"height": config.height, "pad": -1.0, "see": "htr/images.py"},
         "training": training,
-        "versions": {"htr": __version__, "keras": keras.__version__, "numpy": np.__version__},
+        "versions": {"htr": __version__, "keras": version("keras"), "numpy": np.__version__},
     }
     write(folder / README, readme.encode())
     write_arrays(folder / WEIGHTS, weights_of(model, half=half))
@@ -88,6 +94,8 @@ def save(
 
 def weights_of(model, *, half: bool = False) -> dict[str, np.ndarray]:
     """The weights by the names of their layers; batch statistics too, the optimizer's state not."""
+    import keras
+
     arrays = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
     return {name: array.astype("float16") if half else array for name, array in arrays.items()}
 
@@ -103,12 +111,12 @@ def read_config(folder) -> dict:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{folder / CONFIG} is no JSON ({error}); copy it again.") from None
-    version = settings.get("format") if isinstance(settings, dict) else None
-    if not isinstance(version, int):
+    written = settings.get("format") if isinstance(settings, dict) else None
+    if not isinstance(written, int):
         raise CheckpointError(f"{folder / CONFIG} names no format; it is not the config of a checkpoint of htr.")
-    if version > FORMAT:
+    if written > FORMAT:
         raise CheckpointError(
-            f"{folder} has format {version}, this htr {__version__} reads up to {FORMAT}: it is from a newer htr, "
+            f"{folder} has format {written}, this htr {__version__} reads up to {FORMAT}: it is from a newer htr, "
             "update htr."
         )
     if absent := {"alphabet", "objective", "model"} - set(settings):
@@ -116,8 +124,8 @@ def read_config(folder) -> dict:
     return settings
 
 
-def load(folder) -> tuple[keras.Model, Charset, ModelConfig, dict]:
-    """folder -> model, charset, config and the settings as stored. CheckpointError with one sentence."""
+def load(folder) -> tuple[Charset, ModelConfig, dict]:
+    """folder -> charset, config and the settings as stored. CheckpointError with one sentence."""
     folder = Path(folder)
     settings = read_config(folder)
     try:
@@ -128,15 +136,29 @@ def load(folder) -> tuple[keras.Model, Charset, ModelConfig, dict]:
         objectives.get(settings["objective"], **settings.get("objective_options", {}))
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
-    arrays = read_arrays(folder / WEIGHTS)
+    return charset, config, settings
+
+
+def load_weights(folder, charset: Charset) -> dict[str, np.ndarray]:
+    """The weights by name. CheckpointError where they are missing, damaged or for another alphabet."""
+    path = Path(folder) / WEIGHTS
+    arrays = read_arrays(path)
     if (classes := arrays.get("logits/bias", np.empty(0)).shape[0]) != charset.num_classes:
         raise CheckpointError(
             f"{folder} has weights for {classes} classes and an alphabet for {charset.num_classes}; "
             "config.json and weights.npz belong to different checkpoints."
         )
+    return arrays
+
+
+def load_model(folder, charset: Charset, config: ModelConfig) -> "keras.Model":
+    """The network with the folder's weights. CheckpointError with one sentence."""
+    from htr.model import build_model
+
+    arrays = load_weights(folder, charset)
     model = build_model(config, charset.num_classes)
-    assign(model, arrays, str(folder / WEIGHTS))
-    return model, charset, config, settings
+    assign(model, arrays, str(Path(folder) / WEIGHTS))
+    return model
 
 
 def assign(model, arrays: dict[str, np.ndarray], name: str) -> None:
@@ -150,3 +172,28 @@ def assign(model, arrays: dict[str, np.ndarray], name: str) -> None:
                 f"{name}: {path} has shape {arrays[path].shape}, the network needs {tuple(variable.shape)}."
             )
         variable.assign(arrays[path].astype(variable.dtype))
+
+
+def from_hub(name: str) -> Path:
+    """hf://owner/name -> its files in a folder of the hub's cache. CheckpointError where they cannot be had."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name.removeprefix("hf://"), allow_patterns=[CONFIG, WEIGHTS, README, ONNX]))
+    except Exception as error:  # names, network and hub each raise their own kinds
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise CheckpointError(f"{name} cannot be fetched from the hub: {reason}.") from error
+
+
+def to_hub(folder: Path, name: str) -> str:
+    """Put a checkpoint's files under owner/name -> its address. CheckpointError where the hub does not take them."""
+    from huggingface_hub import HfApi
+
+    try:
+        api = HfApi()
+        api.create_repo(name, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=[CONFIG, WEIGHTS, README, ONNX])
+    except Exception as error:  # names, network and hub each raise their own kinds
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise CheckpointError(f"{folder} cannot be put under {name} on the hub: {reason}.") from error
+    return f"hf://{name}"

@@ -15,6 +15,8 @@ COMMANDS = {  # command -> the module and the function that does it
     "transcribe": "cli_read",
     "align": "cli_read",
     "lm": "cli_data",
+    "export": "cli_export",
+    "push": "cli_export",
 }
 
 

@@ -4,19 +4,18 @@ import contextlib
 import itertools
 import sys
 
-import htr
 from htr import listing
-from htr.cli_shared import FAILED, OK, USAGE, complain, import_keras, load, with_language
+from htr.cli_shared import FAILED, OK, USAGE, complain, load
+from htr.cli_shared import reader as load_reader
 
 
 def transcribe(args) -> int:
     """`htr transcribe` -> exit code."""
     if args.format == "parquet" and not args.out:
         return complain("--format parquet writes no text; add --out FILE.parquet.", USAGE)
-    import_keras()
     from tqdm import tqdm
 
-    reader = with_language(htr.load(args.checkpoint), args)
+    reader = load_reader(args)
     paths, images = itertools.tee(listing.expand(args.paths, stdin=sys.stdin))
     failed = 0
     with _sink(args) as sink:
@@ -48,7 +47,6 @@ def align(args) -> int:
     if not args.out.endswith(".parquet"):
         return complain(f"{args.out} is no .parquet file; htr align writes one, for example words.parquet.", USAGE)
     dataset, problems = load(args.data, args, skip=True)
-    import_keras()
     from tqdm import tqdm
 
     from htr import align as lines
@@ -58,7 +56,7 @@ def align(args) -> int:
     threshold = lines.THRESHOLD if args.min_confidence is None else args.min_confidence
     counts = lines.align(
         Samples(dataset, problems),
-        htr.load(args.checkpoint),
+        load_reader(args),
         out=args.out,
         rejected=rejected,
         threshold=threshold,

@@ -1,5 +1,6 @@
 """Floor 7: what the commands share: exit codes, complaints, loading data, the start of Keras."""
 
+import importlib
 import os
 import sys
 import tempfile
@@ -55,13 +56,26 @@ def with_language(reader, args):
     return reader.use(Search(automaton, args.lm_weight, args.lm_bonus, top=getattr(args, "top", None) or 1))
 
 
-def import_keras() -> None:
-    """Import Keras while its backend's start-up chatter goes to a file: TensorFlow ignores its own log level there."""
+def quietly(action):
+    """The result of action(), while start-up chatter goes to a file: TensorFlow ignores its own log level there."""
     saved = os.dup(2)
     with tempfile.TemporaryFile() as chatter:
         os.dup2(chatter.fileno(), 2)
         try:
-            import keras  # noqa: F401
+            return action()
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+def import_keras() -> None:
+    """Import Keras without its backend's chatter."""
+    quietly(lambda: importlib.import_module("keras"))
+
+
+def reader(args):
+    """The reader of --checkpoint on --engine, with --lexicon, --lm and --top where the command has them."""
+    import htr
+
+    found = quietly(lambda: htr.load(args.checkpoint, engine=getattr(args, "engine", None)))
+    return with_language(found, args) if hasattr(args, "lexicon") else found

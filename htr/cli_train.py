@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import htr
-from htr.cli_shared import OK, USAGE, complain, import_keras, load, with_language
+from htr.cli_shared import OK, USAGE, complain, import_keras, load
+from htr.cli_shared import reader as load_reader
+from htr.metrics import paired
 
 
 def train(args) -> int:
@@ -89,8 +91,7 @@ def evaluate(args) -> int:
     dataset, _ = load(args.data, args)
     if args.corrections:
         (dataset,) = _corrected([dataset], args.corrections)
-    import_keras()
-    reader = with_language(htr.load(args.checkpoint), args)
+    reader = load_reader(args)
     if args.tune:
         _tune(reader, dataset)
     report = htr.evaluate(
@@ -129,6 +130,11 @@ def _write_report(reader, dataset, report, args) -> None:
         other = htr.evaluate(htr.load(args.compare), dataset, batch_size=args.batch_size, data=" ".join(args.data))
         low, high = other.intervals["cer"]
         print(f"{args.compare}: CER {other.cer:.2%} [{low:.2%}, {high:.2%}]")
+        ours, theirs = report.rows, other.rows
+        by, low, high = paired(ours.edits, theirs.edits, ours.lengths, ours.groups)
+        real = "a difference beyond chance" if low > 0 or high < 0 else "no difference beyond chance"
+        bounds = f"[{low:+.2%}, {high:+.2%}], paired by {report.interval_by}"
+        print(f"{reader.name} minus {args.compare}: {by:+.2%} {bounds}: {real}")
     if args.report:
         fitted = reader.temperature if reader.temperature != 1 else None
         page.write(args.report, reader, dataset, report, other=other, temperature=fitted, batch_size=args.batch_size)

@@ -3,27 +3,16 @@
 import math
 
 import keras
-import numpy as np
 from keras import ops
 
 from htr.charset import BLANK
-
-
-def frames_needed(ids) -> int:
-    """The fewest frames that can spell ids: one each, and a blank between equal neighbours.
-
-    >>> frames_needed([5, 5, 7])
-    4
-    """
-    ids = np.asarray(ids)
-    return int(len(ids) + (ids[1:] == ids[:-1]).sum())
 
 
 def ctc_loss(labels, logits, mask):
     """labels (batch, length), logits (batch, frames, classes), mask (batch, frames) -> (batch,) -log p(labels)
 
     Labels are padded on the right with the blank (0), frames on the right wherever mask is False; neither is seen.
-    A label that cannot fit its frames (`frames_needed`) has probability 0: its loss is inf, its gradient 0.
+    A label that cannot fit its frames (`decoding.frames_needed`) has probability 0: its loss is inf, its gradient 0.
     Graves et al., "Connectionist Temporal Classification", ICML 2006.
     """
     labels, counts = ops.cast(labels, "int32"), ops.cast(mask, "int32")

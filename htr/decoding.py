@@ -28,6 +28,16 @@ class Reading:
     confidence: float
 
 
+def frames_needed(ids) -> int:
+    """The fewest frames that can spell ids: one each, and a blank between equal neighbours.
+
+    >>> frames_needed([5, 5, 7])
+    4
+    """
+    ids = np.asarray(ids)
+    return int(len(ids) + (ids[1:] == ids[:-1]).sum())
+
+
 def best_path(logits: np.ndarray) -> Reading:
     """logits (frames, classes) -> Reading: the likeliest class of each frame, repeats merged, blanks removed.
 

@@ -1,10 +1,44 @@
-"""Floor 3: the network as it is trained: with what its objective adds to it, which reading does without."""
+"""Floor 3: an objective as a Keras loss, and the network as it is trained, with what reading does without."""
+
+import dataclasses
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from htr.losses import per_replica
-from htr.objectives import Objective, ObjectiveLoss
+from htr.masks import carried_mask
+from htr.objectives import Objective, get
+
+
+@keras.saving.register_keras_serializable(package="htr")
+class ObjectiveLoss(keras.losses.Loss):
+    """An objective for `compile`: labels (batch, length), logits with their Keras mask -> the mean over the batch."""
+
+    def __init__(self, objective: str, options: dict | None = None, name: str = "objective_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.objective = get(objective, **(options or {}))
+
+    @classmethod
+    def of(cls, objective: Objective) -> "ObjectiveLoss":
+        """The loss of an objective that is at hand."""
+        return cls(objective.name, dataclasses.asdict(objective))
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        # the stock call would multiply the mask into a per-frame loss; here it gives the words' lengths
+        mask = carried_mask(y_pred)
+        if mask is None:
+            mask = ops.ones(ops.shape(y_pred)[:2], dtype="bool")
+        losses = self.objective.loss(y_true, y_pred, mask)
+        return per_replica(
+            ops.mean(losses if sample_weight is None else losses * ops.cast(sample_weight, losses.dtype))
+        )
+
+    def call(self, y_true, y_pred):
+        return self(y_true, y_pred)
+
+    def get_config(self):
+        options = dataclasses.asdict(self.objective)
+        return {**super().get_config(), "objective": self.objective.name, "options": options}
 
 
 class Learner(keras.Model):

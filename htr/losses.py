@@ -12,6 +12,7 @@ import keras
 from keras import ops
 from keras.src.losses.loss import scale_loss_for_distribution as per_replica
 
+from htr.charset import END
 from htr.masks import PACKAGE, align, carried_mask
 
 REDUCTIONS = ("none", "sequence", "sum", "mean")
@@ -32,6 +33,21 @@ def masked_sparse_crossentropy(
     labels = ops.cast(ops.where(counts, labels, 0), "int32")
     values = ops.sparse_categorical_crossentropy(labels, _safe(predictions, counts, 1.0), from_logits=from_logits)
     return _reduce(values, weights, reduction)
+
+
+def spelling_loss(labels, logits, mask):
+    """labels (batch, length), logits (batch, frames, classes), mask (batch, frames) -> (batch,) -log p
+
+    Character i is read at frame i, END after the last; the frames behind END are left alone.
+    """
+    batch, frames = ops.shape(logits)[0], ops.shape(logits)[1]
+    labels = ops.cast(labels, "int32")
+    lengths = ops.sum(ops.cast(ops.not_equal(labels, 0), "int32"), axis=1, keepdims=True)
+    place = ops.arange(frames, dtype="int32")[None, :]
+    targets = ops.concatenate([labels, ops.zeros((batch, frames), dtype="int32")], axis=1)[:, :frames]
+    targets = ops.where(ops.equal(place, lengths), END, targets)
+    counts = ops.logical_and(ops.less_equal(place, lengths), ops.cast(mask, "bool"))
+    return masked_sparse_crossentropy(targets, logits, counts, reduction="sequence")
 
 
 def masked_crossentropy(y_true, predictions, mask=None, *, from_logits: bool = True, reduction: str = "mean"):

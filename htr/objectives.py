@@ -1,6 +1,6 @@
 """Floor 2: the seam between network and text: what the frames mean, how that is learned and how it is read.
 
-Nothing outside this file asks which objective it has.
+Nothing outside this file asks which objective it has. Keras is imported by the losses alone: reading may do without.
 """
 
 import dataclasses
@@ -8,16 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import keras
 import numpy as np
-from keras import ops
 
-from htr import ctc, decoding
-from htr import ctc_variants as variants
-from htr.charset import END
-from htr.decoding import Reading
-from htr.losses import masked_sparse_crossentropy, per_replica
-from htr.masking import carried_mask
+from htr import decoding
+from htr.decoding import Reading, frames_needed
 
 
 @dataclass(frozen=True)
@@ -57,10 +51,12 @@ class CTC(Objective):
     name: ClassVar[str] = "ctc"
 
     def frames_needed(self, ids):
-        return ctc.frames_needed(ids)
+        return frames_needed(ids)
 
     def loss(self, labels, logits, mask):
-        return ctc.ctc_loss(labels, logits, mask)
+        from htr.ctc import ctc_loss
+
+        return ctc_loss(labels, logits, mask)
 
     def decode(self, batch):
         return decoding.best_paths(batch)
@@ -86,7 +82,9 @@ class FocalCTC(CTC):
     alpha: float = 1.0
 
     def loss(self, labels, logits, mask):
-        return variants.focal(ctc.ctc_loss(labels, logits, mask), self.gamma, self.alpha)
+        from htr.ctc_variants import focal
+
+        return focal(super().loss(labels, logits, mask), self.gamma, self.alpha)
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,10 @@ class EntropyCTC(CTC):
     beta: float = 0.2
 
     def loss(self, labels, logits, mask):
-        losses = ctc.ctc_loss(labels, logits, mask)
-        return losses - self.beta * variants.alignment_entropy(labels, logits, mask) if self.beta else losses
+        from htr.ctc_variants import alignment_entropy
+
+        losses = super().loss(labels, logits, mask)
+        return losses - self.beta * alignment_entropy(labels, logits, mask) if self.beta else losses
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,10 @@ class SmoothCTC(CTC):
     smoothing: float = 0.05
 
     def loss(self, labels, logits, mask):
-        far = variants.distance_to_uniform(logits, mask)
-        return (1 - self.smoothing) * ctc.ctc_loss(labels, logits, mask) + self.smoothing * far
+        from htr.ctc_variants import distance_to_uniform
+
+        far = distance_to_uniform(logits, mask)
+        return (1 - self.smoothing) * super().loss(labels, logits, mask) + self.smoothing * far
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,9 @@ class ConsistencyCTC(CTC):
     agreement: float = 0.2
 
     def loss(self, labels, logits, mask):
-        return ctc.ctc_loss(labels, logits, mask) + self.agreement * variants.disagreement(logits, mask)
+        from htr.ctc_variants import disagreement
+
+        return super().loss(labels, logits, mask) + self.agreement * disagreement(logits, mask)
 
 
 @dataclass(frozen=True)
@@ -133,9 +137,11 @@ class PriorCTC(CTC):
     strength: float = 0.3
 
     def loss(self, labels, logits, mask):
+        from htr.ctc_variants import prior_loss
+
         if not self.strength:
-            return ctc.ctc_loss(labels, logits, mask)
-        return variants.prior_loss(labels, logits, mask, self.strength)
+            return super().loss(labels, logits, mask)
+        return prior_loss(labels, logits, mask, self.strength)
 
 
 @dataclass(frozen=True)
@@ -146,8 +152,10 @@ class AlignmentCTC(CTC):
     weight: float = 0.3
 
     def loss(self, labels, logits, mask):
-        losses = ctc.ctc_loss(labels, logits, mask)
-        return losses + self.weight * variants.alignment_loss(labels, logits, mask) if self.weight else losses
+        from htr.ctc_variants import alignment_loss
+
+        losses = super().loss(labels, logits, mask)
+        return losses + self.weight * alignment_loss(labels, logits, mask) if self.weight else losses
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,9 @@ class AlignmentCrossentropy(CTC):
     ctc_weight: float = 0.05
 
     def loss(self, labels, logits, mask):
-        return variants.alignment_loss(labels, logits, mask) + self.ctc_weight * ctc.ctc_loss(labels, logits, mask)
+        from htr.ctc_variants import alignment_loss
+
+        return alignment_loss(labels, logits, mask) + self.ctc_weight * super().loss(labels, logits, mask)
 
 
 @dataclass(frozen=True)
@@ -172,25 +182,12 @@ class Crossentropy(Objective):
         return len(ids) + 1
 
     def loss(self, labels, logits, mask):
+        from htr.losses import spelling_loss
+
         return spelling_loss(labels, logits, mask)
 
     def decode(self, batch):
         return decoding.spellings(batch)
-
-
-def spelling_loss(labels, logits, mask):
-    """labels (batch, length), logits (batch, frames, classes), mask (batch, frames) -> (batch,) -log p
-
-    Character i is read at frame i, END after the last; the frames behind END are left alone.
-    """
-    batch, frames = ops.shape(logits)[0], ops.shape(logits)[1]
-    labels = ops.cast(labels, "int32")
-    lengths = ops.sum(ops.cast(ops.not_equal(labels, 0), "int32"), axis=1, keepdims=True)
-    place = ops.arange(frames, dtype="int32")[None, :]
-    targets = ops.concatenate([labels, ops.zeros((batch, frames), dtype="int32")], axis=1)[:, :frames]
-    targets = ops.where(ops.equal(place, lengths), END, targets)
-    counts = ops.logical_and(ops.less_equal(place, lengths), ops.cast(mask, "bool"))
-    return masked_sparse_crossentropy(targets, logits, counts, from_logits=True, reduction="sequence")
 
 
 _KINDS = (
@@ -209,34 +206,3 @@ def get(name: str, **options) -> Objective:
         possible = f"it has {', '.join(fields)}" if fields else "it has none"
         raise ValueError(f"The objective {name} has no option {', '.join(sorted(unknown))}; {possible}.")
     return dataclasses.replace(OBJECTIVES[name], **options)
-
-
-@keras.saving.register_keras_serializable(package="htr")
-class ObjectiveLoss(keras.losses.Loss):
-    """An objective for `compile`: labels (batch, length), logits with their Keras mask -> the mean over the batch."""
-
-    def __init__(self, objective: str, options: dict | None = None, name: str = "objective_loss", **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.objective = get(objective, **(options or {}))
-
-    @classmethod
-    def of(cls, objective: Objective) -> "ObjectiveLoss":
-        """The loss of an objective that is at hand."""
-        return cls(objective.name, dataclasses.asdict(objective))
-
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        # the stock call would multiply the mask into a per-frame loss; here it gives the words' lengths
-        mask = carried_mask(y_pred)
-        if mask is None:
-            mask = ops.ones(ops.shape(y_pred)[:2], dtype="bool")
-        losses = self.objective.loss(y_true, y_pred, mask)
-        return per_replica(
-            ops.mean(losses if sample_weight is None else losses * ops.cast(sample_weight, losses.dtype))
-        )
-
-    def call(self, y_true, y_pred):
-        return self(y_true, y_pred)
-
-    def get_config(self):
-        options = dataclasses.asdict(self.objective)
-        return {**super().get_config(), "objective": self.objective.name, "options": options}

@@ -15,6 +15,7 @@ OBJECTIVES = (  # of htr.objectives, whose import would import Keras
     "ctc", "shortcut-ctc", "focal-ctc", "entropy-ctc", "smooth-ctc", "consistency-ctc", "prior-ctc", "alignment-ctc",
     "alignment-crossentropy", "crossentropy",
 )  # fmt: skip
+ENGINES = ("keras", "onnx", "openvino")  # of htr.engines, whose import would import numpy
 
 
 def _columns(value: str) -> dict[str, str]:
@@ -66,6 +67,8 @@ def parser() -> argparse.ArgumentParser:
         ("transcribe", _transcribe_flags, "read images of words"),
         ("lm", _lm_flags, "make a character language model from a list of words"),
         ("align", _align_flags, "cut whole lines with texts into words to train on"),
+        ("export", _export_flags, "write a reader for ONNX Runtime, OpenVINO or LiteRT"),
+        ("push", _push_flags, "put a reader on the hub"),
     ):
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
         command.set_defaults(columns=None)
@@ -155,7 +158,7 @@ def _evaluate_flags(command) -> None:
     _data_flags(command)
     _language_flags(command)
     command.add_argument("--tune", action="store_true", help="choose weight and bonus on DATA; then use them elsewhere")
-    command.add_argument("--checkpoint", metavar="DIR", help=_CHECKPOINT)
+    _reader_flags(command)
     command.add_argument("--batch-size", type=_positive, default=64, metavar="N")
     command.add_argument("--json", metavar="FILE", help="write the figures there too")
     command.add_argument("--report", metavar="FILE.html", help="write a page to look at: figures, curves, worst words")
@@ -167,7 +170,7 @@ def _align_flags(command) -> None:
     _data_flags(command)
     command.add_argument("--out", required=True, metavar="WORDS.parquet")
     command.add_argument("--rejected", metavar="FILE.csv", help="what was left out and why (default: beside --out)")
-    command.add_argument("--checkpoint", metavar="DIR", help=_CHECKPOINT)
+    _reader_flags(command)
     command.add_argument("--min-confidence", type=_share, metavar="P", help="0 to 1: below it a word is left out")
 
 
@@ -175,9 +178,26 @@ def _transcribe_flags(command) -> None:
     command.add_argument(
         "paths", nargs="+", metavar="PATH", help="image, folder, pattern, or - for a list on standard input"
     )
-    command.add_argument("--checkpoint", metavar="DIR", help=_CHECKPOINT)
+    _reader_flags(command)
     command.add_argument("--format", choices=FORMATS, default="text")
     command.add_argument("--top", type=_positive, metavar="N", help="tell the N likeliest texts of each word (jsonl)")
     _language_flags(command)
     command.add_argument("--out", metavar="FILE", help="default: standard output")
     command.add_argument("--batch-size", type=_positive, default=64, metavar="N")
+
+
+def _reader_flags(command) -> None:
+    command.add_argument("--checkpoint", metavar="DIR", help=_CHECKPOINT)
+    command.add_argument("--engine", choices=ENGINES, help="default: onnx where it is installed and exported")
+
+
+def _export_flags(command) -> None:
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a reader")
+    command.add_argument("--format", choices=("onnx", "openvino", "litert"), default="onnx")
+    command.add_argument("--out", metavar="PATH", help="default for onnx: model.onnx in the folder, for the engines")
+    command.add_argument("--int8", metavar="DATA", help="compute in 8 bit, with ranges taken from these words")
+
+
+def _push_flags(command) -> None:
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a reader")
+    command.add_argument("name", metavar="OWNER/NAME", help="where htr.load('hf://OWNER/NAME') will find it")

@@ -67,7 +67,9 @@ class _Writer:
     def __init__(self, fonts, rng, name, strength):
         chance = rng.random()
         self.block = chance < BLOCK
-        self.mixed = "".join(c for c in "abdefghijlmnqrty" if rng.random() < 0.25) if BLOCK <= chance < BLOCK + MIXED else ""
+        self.mixed = (
+            "".join(c for c in "abdefghijlmnqrty" if rng.random() < 0.25) if BLOCK <= chance < BLOCK + MIXED else ""
+        )
         usable = [f for f in fonts.values() if f.capitals or not (self.block or self.mixed)] or list(fonts.values())
         weights = np.array([f.weight for f in usable])
         self.font = usable[int(rng.choice(len(usable), p=weights / weights.sum()))]

@@ -2,14 +2,14 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import keras
 import numpy as np
 
-from htr import checkpoint, objectives
+from htr import checkpoint, engines, objectives
 from htr.charset import Charset
 from htr.config import ModelConfig
 from htr.decoding import Reading
@@ -42,7 +42,7 @@ class Transcription:
 
 
 class Transcriber:
-    """A reader: `htr.load()` gives one."""
+    """A reader: `htr.load()` gives one. engine is what its logits come from (`htr.engines`)."""
 
     def __init__(
         self,
@@ -53,8 +53,11 @@ class Transcriber:
         objective_options: dict | None = None,
         training: dict | None = None,
         temperature: float = 1.0,
+        engine=None,
     ):
-        self.model, self.charset, self.config = model, charset, config
+        """model is the Keras network; it may be None where there is another engine."""
+        self._model, self.charset, self.config = model, charset, config
+        self.engine = engine or engines.KerasEngine(model)
         self.objective = objectives.get(objective, **(objective_options or {}))
         self.training = training or {}
         self.temperature = temperature  # divides the logits before confidences are taken; texts do not depend on it
@@ -62,14 +65,26 @@ class Transcriber:
         self.search: Search | None = None
 
     @classmethod
-    def load(cls, folder) -> "Transcriber":
-        """The reader stored in a folder. CheckpointError says in one sentence what is wrong with it."""
-        model, charset, config, settings = checkpoint.load(folder)
+    def load(cls, folder, *, engine: str | None = None) -> "Transcriber":
+        """The reader stored in a folder. CheckpointError says in one sentence what is wrong with it.
+
+        engine: keras, onnx or openvino; without one ONNX Runtime where it is installed and the folder has a model.onnx.
+        """
+        charset, config, settings = checkpoint.load(folder)
+        chosen = engines.choose(folder, engine)
+        model = None if chosen else checkpoint.load_model(folder, charset, config)
         options, training = settings.get("objective_options"), settings.get("training")
         temperature = settings.get("temperature", 1.0)
-        reader = cls(model, charset, config, settings["objective"], options, training, temperature)
+        reader = cls(model, charset, config, settings["objective"], options, training, temperature, chosen)
         reader.name = str(folder)
         return reader
+
+    @property
+    def model(self):
+        """The Keras network (keras.Model), built when it is first asked for."""
+        if self._model is None:
+            self._model = checkpoint.load_model(self.name, self.charset, self.config)
+        return self._model
 
     def save(self, folder, *, readme: str | None = None, half: bool = False) -> None:
         """Write the checkpoint folder: config.json, weights.npz (float16 with half) and README.md."""
@@ -116,13 +131,11 @@ class Transcriber:
             raise ValueError(f"pad_to is {pad_to} px, the widest image has {widest} px; give {widest} or more.")
         results = [np.zeros((0, self.charset.num_classes), np.float32)] * len(inks)
         order = sorted((i for i, ink in enumerate(inks) if not ink.blank), key=lambda i: inks[i].pixels.shape[1])
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            batch = pad_images([inks[i].pixels for i in chosen], width=pad_to, multiple=_width_step())
-            # a batch of one goes through other kernels, which round differently: read the word twice
-            batch = np.repeat(batch, 2, axis=0) if len(chosen) == 1 else batch
-            logits = keras.ops.convert_to_numpy(self.model.predict_on_batch(batch))
-            for row, i in enumerate(chosen):
+        chosen = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        step = self.engine.width_step
+        batches = (pad_images([inks[i].pixels for i in rows], width=pad_to, multiple=step) for rows in chosen)
+        for rows, logits in zip(chosen, self.engine.run(batches), strict=True):
+            for row, i in enumerate(rows):
                 results[i] = logits[row, : self.config.frames(inks[i].pixels.shape[1])]
         return results
 
@@ -145,13 +158,26 @@ class Transcriber:
     def stream(self, images: Iterable, *, batch_size: int = 64) -> Iterator[Transcription | ImageError]:
         """Any number of images -> one result each, in their order; for an image that cannot be read its ImageError."""
         images = iter(images)
-        while window := list(islice(images, batch_size * WINDOW)):
-            results: list = [self._try_ink(image) for image in window]
-            good = [i for i, ink in enumerate(results) if isinstance(ink, Ink)]
-            readings = self._decode(self.logits([results[i] for i in good], batch_size))
-            for i, (reading, alternatives) in zip(good, readings, strict=True):
-                results[i] = self._transcription(reading, alternatives, results[i])
-            yield from results
+        pool = ThreadPoolExecutor(engines.cores())
+
+        def opened():
+            return [pool.submit(self._try_ink, image) for image in islice(images, batch_size * WINDOW)]
+
+        try:
+            ahead = opened()
+            while ahead:
+                # the images of the next window are opened while the network reads those of this one
+                window, ahead = ahead, opened()
+                yield from self._read([future.result() for future in window], batch_size)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read(self, results: list, batch_size: int) -> list[Transcription | ImageError]:
+        good = [i for i, ink in enumerate(results) if isinstance(ink, Ink)]
+        readings = self._decode(self.logits([results[i] for i in good], batch_size))
+        for i, (reading, alternatives) in zip(good, readings, strict=True):
+            results[i] = self._transcription(reading, alternatives, results[i])
+        return results
 
     def _decode(self, logits: list[np.ndarray]) -> list[tuple[Reading, list]]:
         if self.search:
@@ -185,14 +211,10 @@ class Transcriber:
         return ink.left + left * ink.scale, ink.left + right * ink.scale
 
 
-def _width_step() -> int:
-    # XLA compiles once a shape: few widths there, no waste elsewhere
-    return 64 if keras.backend.backend() == "jax" else 1
-
-
-def load(checkpoint_name=None) -> Transcriber:
-    """The shipped reader, or the one in a folder."""
-    return Transcriber.load(shipped() if checkpoint_name is None else checkpoint_name)
+def load(checkpoint_name=None, *, engine: str | None = None) -> Transcriber:
+    """The shipped reader, or the one in a folder or under hf://owner/name; engine as in `Transcriber.load`."""
+    name = str(shipped() if checkpoint_name is None else checkpoint_name)
+    return Transcriber.load(checkpoint.from_hub(name) if name.startswith("hf://") else name, engine=engine)
 
 
 def shipped() -> Path:

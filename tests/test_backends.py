@@ -42,7 +42,8 @@ def test_package_trains_and_evaluates_without_tensorflow(backend, blocked, tmp_p
 MIRRORED = """
 import keras, numpy as np, tensorflow as tf
 from htr.losses import MaskedSquaredError
-from htr.objectives import CTC, ObjectiveLoss
+from htr.learner import ObjectiveLoss
+from htr.objectives import CTC
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2

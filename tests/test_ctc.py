@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from htr.ctc import ctc_loss, frames_needed
+from htr.ctc import ctc_loss
+from htr.decoding import frames_needed
 from tests.gradients import gradient
 
 

@@ -25,14 +25,14 @@ FLOORS = [
     """samples columns checking rows tables page_xml polygon iam images augment warp synth hand paper strokes outlines
     fonts vocabulary padding keras_metrics masking normalization recurrent losses ctc lattice decoding feeder plotting
     calibration report_parts alignment corrections audit_page beam language""",
-    "model ctc_variants search",
+    "model ctc_variants search onnx_graph",
     "objectives",
     "batches checkpoint learner",
-    "transcriber",
+    "engines transcriber",
     "evaluation run align",
-    "training report_sections report_confidence",
+    "training report_sections report_confidence export",
     "progress cli_shared report audit",
-    "cli_data cli_train cli_read",
+    "cli_data cli_train cli_read cli_export",
     "cli",
     "__main__",
 ]
@@ -94,7 +94,7 @@ def test_imports_have_no_circle():
 
 
 def test_a_backend_is_imported_where_a_kernel_of_its_own_pays_and_only_when_it_runs():
-    assert {module.stem for module in MODULES if roots(imported(module)) & BACKENDS} <= {"ctc", "recurrent"}
+    assert {module.stem for module in MODULES if roots(imported(module)) & BACKENDS} <= {"ctc", "recurrent", "export"}
     assert not any(roots(imported(module, functions=False)) & BACKENDS for module in MODULES)
 
 

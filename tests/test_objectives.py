@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from htr import objectives
-from htr.objectives import OBJECTIVES, spelling_loss
+from htr.losses import spelling_loss
+from htr.objectives import OBJECTIVES
 from tests.gradients import gradient
 
 

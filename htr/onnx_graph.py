@@ -1,0 +1,235 @@
+"""Floor 3: a reader's network and its greedy decoder as one ONNX graph, written node by node from the stored weights.
+
+Keras' own export makes loops of masked LSTMs. Here each is one LSTM node that is told the words' lengths; batch
+normalisation is folded into the convolution before it, and padding is kept out by the same column mask as in
+`htr.model`. Batch and width are free.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from htr.charset import BLANK, END
+from htr.config import ModelConfig
+from htr.images import PAD
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 17
+EPSILON = 1e-3  # of batch normalisation
+OUTPUTS = ("logits", "frames", "ids", "lengths", "confidence")
+
+
+def graph(
+    config: ModelConfig, weights: Mapping[str, np.ndarray], *, spelled: bool = False, temperature: float = 1.0
+) -> "onnx.ModelProto":
+    """The network of config with weights by their stored names -> an ONNX model
+
+    images (batch, height, width, 1) float32, padded on the right with PAD, ->
+    logits (batch, frames, classes), frames (batch,) int64: how many of them lie on the image,
+    ids (batch, frames) int64: the classes read, padded with 0, lengths (batch,) int64: how many,
+    confidence (batch,): the probability of the path that was read, at the temperature.
+    spelled: character i is read at frame i up to END, else frames are decoded as CTC's best path.
+    ValueError for a network with parts that the graph does not know.
+    """
+    if unknown := [name for name in ("learned_mask", "learned_fill", "mask_channel") if getattr(config, name)]:
+        raise ValueError(f"A network with {', '.join(unknown)} cannot be exported; read with the keras engine.")
+    build = _Graph()
+    features, mask = _convolutions(build, config, weights)
+    logits = _recurrent(build, config, weights, features, mask)
+    build.name(logits, "logits")
+    frames = build.add("ReduceSum", build.add("Cast", mask, to=build.INT), build.ints([1]), keepdims=0)
+    build.name(frames, "frames")
+    (_spelling if spelled else _best_path)(build, logits, mask, frames, temperature)
+    return build.model(config.height, weights["logits/bias"].shape[0])
+
+
+class _Graph:
+    """Nodes and constants in order; every method gives back names."""
+
+    FLOAT, INT, BOOL, INT32 = 1, 7, 9, 6  # onnx.TensorProto's numbers
+
+    def __init__(self):
+        self.nodes, self.constants, self.count = [], [], 0
+
+    def add(self, kind: str, *inputs: str, outputs: int = 1, **attributes):
+        """A node -> the name of its output, or a list of them."""
+        from onnx import helper
+
+        self.count += 1
+        names = [f"{kind.lower()}_{self.count}" + (f"_{i}" if i else "") for i in range(outputs)]
+        self.nodes.append(helper.make_node(kind, inputs, names, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def name(self, value: str, output: str) -> None:
+        """Give a value out under a name."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node("Identity", [value], [output]))
+
+    def constant(self, array) -> str:
+        from onnx import numpy_helper
+
+        self.count += 1
+        name = f"constant_{self.count}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def floats(self, values) -> str:
+        return self.constant(np.asarray(values, np.float32))
+
+    def ints(self, values) -> str:
+        return self.constant(np.asarray(values, np.int64))
+
+    def model(self, height: int, classes: int) -> "onnx.ModelProto":
+        from onnx import checker, helper
+
+        value, n, t = helper.make_tensor_value_info, "batch", "frames"
+        images = value("images", self.FLOAT, [n, height, "width", 1])
+        kinds = {"logits": (self.FLOAT, [n, t, classes]), "frames": (self.INT, [n]), "ids": (self.INT, [n, t])}
+        kinds |= {"lengths": (self.INT, [n]), "confidence": (self.FLOAT, [n])}
+        outputs = [value(name, *kinds[name]) for name in OUTPUTS]
+        body = helper.make_graph(self.nodes, "reader", [images], outputs, self.constants)
+        model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="htr")
+        model.ir_version = 8  # what readers of opset 17 know
+        checker.check_model(model)
+        return model
+
+
+# --- the network, layer by layer as in htr.model
+
+
+def _convolutions(build: _Graph, config: ModelConfig, weights) -> tuple[str, str]:
+    """images -> columns (batch, frames, features), mask (batch, frames) bool."""
+    images = build.add("Transpose", "images", perm=[0, 3, 1, 2])
+    differs = build.add("Not", build.add("Equal", images, build.floats(PAD)))
+    mask = build.add("ReduceMax", build.add("Cast", differs, to=build.FLOAT), axes=[1, 2], keepdims=1)
+    features = build.add("Where", build.add("Cast", mask, to=build.BOOL), images, build.floats(0))
+    for stage, (_, height, width, convolutions) in enumerate(config.blocks, start=1):
+        if width > 1:
+            mask = build.add("Slice", mask, *map(build.ints, ([0], [np.iinfo(np.int64).max], [3], [width])))
+        features = _convolution(build, weights, f"conv{stage}_1", features, mask, [height, width])
+        for i in range(2, convolutions + 1):
+            deeper = _convolution(build, weights, f"conv{stage}_{i}", features, mask, [1, 1])
+            features = build.add("Add", features, deeper)
+    features = build.add("Transpose", features, perm=[0, 3, 2, 1])
+    columns = build.add("Reshape", features, build.ints([0, 0, weights["project/kernel"].shape[0]]))
+    return columns, build.add("Cast", build.add("Squeeze", mask, build.ints([1, 2])), to=build.BOOL)
+
+
+def _convolution(build: _Graph, weights, name: str, features: str, mask: str, strides: list[int]) -> str:
+    scale, shift = _norm(weights, f"{name}_norm")
+    kernel = _float(weights[f"{name}/kernel"]) * scale
+    pads = [(size - 1) // 2 for size in kernel.shape[:2]] + [size // 2 for size in kernel.shape[:2]]
+    kernel = build.floats(kernel.transpose(3, 2, 0, 1))
+    features = build.add("Conv", features, kernel, build.floats(shift), pads=pads, strides=strides)
+    return build.add("Mul", build.add("Relu", features), mask)
+
+
+def _norm(weights, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A stored batch normalisation -> what to multiply with and what to add."""
+    gamma, beta, mean, variance = (
+        _float(weights[f"{name}/{part}"]) for part in ("gamma", "beta", "moving_mean", "moving_variance")
+    )
+    scale = gamma / np.sqrt(variance + EPSILON)
+    return scale, beta - mean * scale
+
+
+def _float(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array, np.float32)
+
+
+def _recurrent(build: _Graph, config: ModelConfig, weights, columns: str, mask: str) -> str:
+    """columns (batch, frames, height * channels), mask (batch, frames) -> logits (batch, frames, classes)."""
+    lengths = build.add("ReduceSum", build.add("Cast", mask, to=build.INT32), build.ints([1]), keepdims=0)
+    scale, shift = _norm(weights, "project_norm")
+    kernel = _float(weights["project/kernel"]) * scale
+    features = build.add("Add", build.add("MatMul", columns, build.floats(kernel)), build.floats(shift))
+    features = build.add("Transpose", build.add("Relu", features), perm=[1, 0, 2])
+    for i, units in enumerate(config.recurrent, start=1):
+        stored = [
+            [_float(weights[f"bilstm{i}/{side}_lstm{i}/lstm_cell/{part}"]) for side in ("forward", "backward")]
+            for part in ("kernel", "recurrent_kernel", "bias")
+        ]
+        inputs, hidden, bias = (np.stack([_gates(part) for part in parts]) for parts in stored)
+        bias = np.concatenate([bias, np.zeros_like(bias)], axis=1)
+        inputs, hidden, bias = map(build.floats, (inputs, hidden, bias))
+        spoken = build.add(
+            "LSTM", features, inputs, hidden, bias, lengths, hidden_size=units, direction="bidirectional"
+        )
+        spoken = build.add("Transpose", spoken, perm=[0, 2, 1, 3])  # frames, batch, direction, units
+        features = build.add("Reshape", spoken, build.ints([0, 0, 2 * units]))
+    features = build.add("Transpose", features, perm=[1, 0, 2])
+    logits = build.add("MatMul", features, build.floats(_float(weights["logits/kernel"])))
+    return build.add("Add", logits, build.floats(_float(weights["logits/bias"])))
+
+
+def _gates(part: np.ndarray) -> np.ndarray:
+    """(..., 4 * units) in Keras' order input, forget, candidate, output -> (4 * units, ...) in ONNX' i, o, f, c."""
+    enter, forget, candidate, leave = np.split(part, 4, axis=-1)
+    return np.concatenate([enter, leave, forget, candidate], axis=-1).T
+
+
+# --- the decoder
+
+
+def _best_path(build: _Graph, logits: str, mask: str, frames: str, temperature: float) -> None:
+    """The likeliest class of each frame but END, repeats merged, blanks removed."""
+    path = build.add("ArgMax", _without(build, logits, END), axis=2, keepdims=0)
+    path = build.add("Where", mask, path, build.ints(BLANK))
+    first = build.add("Slice", build.add("Pad", path, build.ints([0, 1, 0, 0])), *_but_last(build))
+    new = build.add("Not", build.add("Equal", path, first))
+    kept = build.add("And", new, build.add("Not", build.add("Equal", path, build.ints(BLANK))))
+    _give_out(build, path, kept)
+    _path_confidence(build, logits, path, mask, temperature)
+
+
+def _spelling(build: _Graph, logits: str, mask: str, frames: str, temperature: float) -> None:
+    """Character i at frame i, up to END or the last frame."""
+    path = build.add("ArgMax", _without(build, logits, BLANK), axis=2, keepdims=0)
+    path = build.add("Where", mask, path, build.ints(END))
+    over = build.add("Cast", build.add("Equal", path, build.ints(END)), to=build.INT)
+    before = build.add("CumSum", over, build.ints(1))  # 0 before END, 1 at it
+    kept = build.add("Equal", before, build.ints(0))
+    _give_out(build, path, kept)
+    counted = build.add(
+        "And", mask, build.add("Equal", build.add("CumSum", over, build.ints(1), exclusive=1), build.ints(0))
+    )
+    _path_confidence(build, logits, path, counted, temperature)
+
+
+def _but_last(build: _Graph) -> list[str]:
+    return [build.ints(value) for value in ([0], [-1], [1])]
+
+
+def _without(build: _Graph, logits: str, left_out: int) -> str:
+    """logits with a class that cannot be read."""
+    row = np.zeros(left_out + 1, np.float32)
+    row[left_out] = -1e30
+    classes = build.add("Slice", build.add("Shape", logits), *(build.ints([v]) for v in (2, 3)))
+    wide = build.add("Concat", build.ints([0]), build.add("Sub", classes, build.ints([left_out + 1])), axis=0)
+    return build.add("Add", logits, build.add("Pad", build.floats(row), wide))
+
+
+def _give_out(build: _Graph, path: str, kept: str) -> None:
+    """path (batch, frames), kept (batch, frames) bool -> ids, moved to the left, and lengths."""
+    counts = build.add("Cast", kept, to=build.INT)
+    lengths = build.add("ReduceSum", counts, build.ints([1]), keepdims=0)
+    build.name(lengths, "lengths")
+    places = build.add("Sub", build.add("CumSum", counts, build.ints(1)), build.ints(1))
+    # what is not kept goes into a column behind the last frame, which is then cut off
+    behind = build.add("Slice", build.add("Shape", path), *(build.ints([v]) for v in (1, 2)))
+    places = build.add("Where", kept, places, behind)
+    empty = build.add("Pad", build.add("Mul", path, build.ints(0)), build.ints([0, 0, 0, 1]))
+    ids = build.add("ScatterElements", empty, places, path, axis=1)
+    build.name(build.add("Slice", ids, *_but_last(build)), "ids")
+
+
+def _path_confidence(build: _Graph, logits: str, path: str, counted: str, temperature: float) -> None:
+    scores = build.add("LogSoftmax", build.add("Div", logits, build.floats(temperature)), axis=2)
+    scores = build.add("GatherElements", scores, build.add("Unsqueeze", path, build.ints([2])), axis=2)
+    scores = build.add("Squeeze", scores, build.ints([2]))
+    scores = build.add("Where", counted, scores, build.floats(0))
+    build.name(build.add("Exp", build.add("ReduceSum", scores, build.ints([1]), keepdims=0)), "confidence")

@@ -1,0 +1,182 @@
+"""Other runtimes read what Keras reads: the exported graph against the network, and the engines against each other."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import htr
+from htr import engines
+from htr.charset import Charset
+from htr.checkpoint import CheckpointError
+from htr.cli import main
+from htr.config import ModelConfig
+from htr.export import export
+from htr.model import build_model
+from htr.padding import pad_images
+from htr.transcriber import Transcriber, shipped
+from tests.toy import toy_dataset
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+NETWORK = ModelConfig(height=16, blocks=((6, 2, 2, 1), (8, 2, 1, 2), (8, 1, 2, 1)), columns=12, recurrent=(7, 5))
+
+
+def small_reader(objective="ctc", **config):
+    """An untrained reader whose batch statistics and logits are not those of the start."""
+    rng = np.random.default_rng(3)
+    keras.utils.set_random_seed(3)
+    settings = ModelConfig(**{**vars(NETWORK), **config})
+    charset = Charset("abcdefg")
+    model = build_model(settings, charset.num_classes)
+    for variable in model.weights:
+        name = variable.path.rsplit("/", 1)[1]
+        if name in ("gamma", "beta", "moving_mean", "moving_variance", "bias"):
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+        if variable.path == "logits/kernel":
+            variable.assign(rng.normal(0, 4, variable.shape))
+    return Transcriber(model, charset, settings, objective, temperature=1.3)
+
+
+def inks(*widths, height=16):
+    rng = np.random.default_rng(5)
+    return [rng.uniform(0, 1, (height, width)).astype(np.float32) for width in widths]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    small_reader().save(tmp_path / "reader")
+    return tmp_path / "reader"
+
+
+@pytest.mark.parametrize("objective", ["ctc", "crossentropy"])
+def test_the_graph_computes_what_keras_computes_and_decodes_it(objective, tmp_path):
+    reader = small_reader(objective)
+    reader.save(tmp_path)
+    (path,) = export(tmp_path, "onnx")
+    assert not {node.op_type for node in onnx.load(path).graph.node} & {"Loop", "Scan", "If"}
+    words = inks(1, 2, 7, 33, 64, 51)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for extra in (0, 1, 7, 64):
+        batch = pad_images(words, width=64 + extra)
+        logits, frames, ids, lengths, confidence = session.run(None, {"images": batch})
+        expected = keras.ops.convert_to_numpy(reader.model(batch))
+        assert frames.tolist() == [reader.config.frames(word.shape[1]) for word in words]
+        for row, count in enumerate(frames):
+            valid = expected[row, :count]
+            np.testing.assert_allclose(logits[row, :count], valid, atol=2e-4)
+            reading = reader.objective.decode([valid / np.float32(reader.temperature)])[0]
+            assert ids[row, : lengths[row]].tolist() == reading.ids and not ids[row, lengths[row] :].any()
+            assert 0 < confidence[row] <= reading.confidence + 1e-4  # of CTC's: one path of all that read so
+            if objective == "crossentropy":
+                assert confidence[row] == pytest.approx(reading.confidence, rel=1e-3)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_engines_read_the_same_and_padding_has_no_part(engine, folder):
+    pytest.importorskip({"onnx": "onnxruntime"}.get(engine, engine))
+    export(folder, "onnx")
+    words = inks(*range(1, 80, 3))
+    images = [np.uint8(255 - 255 * word) for word in words]
+    plain, other = htr.load(folder, engine="keras"), htr.load(folder, engine=engine)
+    assert other.engine.name == engine
+    alone = [other.logits([image])[0] for image in images]
+    for batched in (other.logits(images, batch_size=4), other.logits(images, pad_to=300)):
+        for one, two, three in zip(alone, batched, plain.logits(images), strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-5)
+            np.testing.assert_allclose(one, three, atol=2e-4)
+    assert [t.text for t in other.transcribe(images)] == [t.text for t in plain.transcribe(images)]
+
+
+def test_the_best_engine_is_taken_where_it_belongs_to_the_weights(folder):
+    assert htr.load(folder).engine.name == "keras"
+    export(folder, "onnx")
+    assert htr.load(folder).engine.name == "onnx"
+    other = small_reader()
+    other.model.get_layer("logits").bias.assign(np.zeros(9))
+    other.save(folder)
+    assert htr.load(folder).engine.name == "keras"
+    with pytest.raises(CheckpointError, match=r"belongs to other weights than weights.npz.*`htr export "):
+        htr.load(folder, engine="onnx")
+    (folder / "weights.npz").unlink()
+    assert htr.load(folder).engine.name == "onnx"  # reading needs no more than the graph
+
+
+def test_what_cannot_be_loaded_or_exported_says_so(folder, tmp_path):
+    with pytest.raises(CheckpointError, match=r"holds no model.onnx; write it with `htr export"):
+        htr.load(folder, engine="onnx")
+    with pytest.raises(ValueError, match="no engine 'torch'; choose one of keras, onnx, openvino"):
+        htr.load(folder, engine="torch")
+    with pytest.raises(ValueError, match="no format 'pb'; choose one of onnx, openvino, litert"):
+        export(folder, "pb")
+    with pytest.raises(ValueError, match="needs a place of its own"):
+        export(folder, "litert")
+    small_reader(learned_mask=True).save(tmp_path / "gated")
+    with pytest.raises(ValueError, match="network with learned_mask cannot be exported; read with the keras engine"):
+        export(tmp_path / "gated", "onnx")
+    (folder / "weights.npz").unlink()
+    (folder / "model.onnx").write_bytes(b"no graph")
+    for engine in ("onnx", "openvino"):
+        with pytest.raises(CheckpointError, match=r"model.onnx cannot be loaded \(.*\); export it again\.$"):
+            htr.load(folder, engine=engine)
+
+
+def test_the_network_of_an_exported_reader_is_built_when_it_is_asked_for(folder):
+    export(folder, "onnx")
+    reader = htr.load(folder, engine="onnx")
+    assert reader.model.count_params() == small_reader().model.count_params()
+    reader.save(folder)  # weights as they were
+    assert htr.load(folder).engine.name == "onnx"
+
+
+def test_reading_imports_neither_tensorflow_nor_keras_nor_datasets(tmp_path):
+    small_reader().save(tmp_path)
+    export(tmp_path, "onnx")
+    word = tmp_path / "word.png"
+    word.write_bytes(toy_dataset(1)[0]["image"]["bytes"])
+    code = (
+        "import sys; from htr.cli import main\n"
+        f"assert main(['transcribe', {str(word)!r}, '--checkpoint', {str(tmp_path)!r}]) == 0\n"
+        "print(sorted({'tensorflow', 'keras', 'datasets', 'jax', 'torch', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
+
+
+def test_openvino_files_hold_the_same_network(folder, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    xml, weights = export(folder, "openvino", tmp_path / "ov" / "reader.xml")
+    assert (xml.suffix, weights.suffix) == (".xml", ".bin") and weights.stat().st_size > 1000
+    batch = pad_images(inks(40, 21))
+    compiled = openvino.Core().compile_model(str(xml), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    expected = keras.ops.convert_to_numpy(small_reader().model(batch))
+    np.testing.assert_allclose(compiled({"images": batch})["logits"][0], expected[0], atol=2e-4)
+
+
+def test_commands_export_and_read(folder, tmp_path, capsys):
+    assert main(["export", str(folder)]) == 0
+    assert "model.onnx: 0.0 MB" in capsys.readouterr().out
+    word = tmp_path / "word.png"
+    word.write_bytes(toy_dataset(1)[0]["image"]["bytes"])
+    texts = []
+    for engine in ("keras", "onnx"):
+        assert main(["transcribe", str(word), "--checkpoint", str(folder), "--engine", engine]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    assert main(["export", str(tmp_path)]) == 1
+    assert "holds no config.json" in capsys.readouterr().err
+
+
+def test_eight_bit_reads_the_samples_as_float_does(tmp_path):
+    from pathlib import Path
+
+    samples = sorted(str(path) for path in (Path(__file__).parent.parent / "docs" / "samples").glob("*.jpg"))
+    reader = htr.load(engine="keras")
+    reader.save(tmp_path)
+    (path,) = export(tmp_path, "onnx", calibration=samples)
+    assert path.stat().st_size < (shipped() / "weights.npz").stat().st_size * 2
+    small = htr.load(tmp_path, engine="onnx")
+    texts = [t.text for t in reader.transcribe(samples)]
+    assert htr.cer(texts, [t.text for t in small.transcribe(samples)]) < 0.05
