@@ -50,6 +50,7 @@ checkpoint: .venv/core
 
 fonts: .venv/core
 	$(BIN)/python -m htr.fonts fonts
+	$(BIN)/python -m htr.fonts fonts_held_out --held-out
 
 notebooks: .venv/all
 	$(BIN)/python docs/run_notebooks.py
