@@ -1,11 +1,12 @@
 """`make checkpoint`: from raw inputs to checkpoints/latin, stage by stage; stop at any moment and call again.
 
-    python checkpoints/recipe.py --fonts fonts --synthetic 25000 --real-minutes 30 --mixed-minutes 34
+    python checkpoints/recipe.py --fonts fonts                             # from nothing
+    python checkpoints/recipe.py --fonts fonts --init checkpoints/latin    # go on with the reader that ships
 
 1. render synthetic words, in pen strokes and in the fonts of `make fonts`; 2. train on the real words of dhsd and
-copiste; 3. go on with these and the synthetic ones, which bring the whole alphabet and other hands; copiste, the harder
-set, counts threefold; 4. write the folder that ships, as float16; 5. measure it on the test parts. Epochs are chosen on
-the validation parts. Inputs lie under HTR_DATA.
+copiste, unless there is a reader to go on with; 3. go on with these and the synthetic ones, which bring the whole
+alphabet and other hands; copiste, the harder set, counts threefold; 4. write the folder that ships, as float16 and as
+ONNX; 5. measure it on the test parts. Epochs are chosen on the validation parts. Inputs lie under HTR_DATA.
 """
 
 import argparse
@@ -25,19 +26,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/latin"), help="folder of the stages")
     parser.add_argument("--ship", type=Path, default=ROOT / "checkpoints" / "latin", help="folder that ships")
-    parser.add_argument("--synthetic", type=int, default=25_000, help="synthetic words")
+    parser.add_argument("--synthetic", type=int, default=60_000, help="synthetic words")
+    parser.add_argument("--seed", type=int, default=7, help="of the synthetic words; other ones for every continuation")
     parser.add_argument("--real-minutes", type=float, default=30)
     parser.add_argument("--mixed-minutes", type=float, default=60)
     parser.add_argument("--preset", default="small")
     parser.add_argument("--objective", default="ctc")
+    parser.add_argument("--init", type=Path, help="a reader to go on with, in the place of stage 2")
     parser.add_argument("--fonts", help="folder of handwriting fonts (`make fonts`); pen strokes alone without")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     synthetic = render(args)
     dhsd, copiste = (DATA / name / "train.parquet" for name in SETS)
     objective = ["--objective", args.objective]
-    stage(args.out / "real", [dhsd, copiste], args.real_minutes, "--preset", args.preset, *objective)
-    gently = ["--init", args.out / "real", "--learning-rate", 0.002, "--augment", 0.7]
+    if not args.init:
+        first = ["--preset", args.preset, "--augment", 0.6, *objective]
+        stage(args.out / "real", [dhsd, copiste, copiste], args.real_minutes, *first)
+    gently = ["--init", args.init or args.out / "real", "--learning-rate", 0.0015, "--augment", 0.7]
     stage(args.out / "mixed", [dhsd, *[copiste] * 3, synthetic], args.mixed_minutes, *gently, *objective)
     ship(args)
 
@@ -46,7 +51,7 @@ def render(args) -> Path:
     words, unfinished = args.out / "synthetic.parquet", args.out / "unfinished.parquet"
     if not words.exists():
         fonts = ["--fonts", args.fonts] if args.fonts else []
-        htr("synth", unfinished, "--words", args.synthetic, "--seed", 7, *fonts)
+        htr("synth", unfinished, "--words", args.synthetic, "--seed", args.seed, *fonts)
         unfinished.rename(words)
     return words
 
