@@ -4,9 +4,10 @@
     python checkpoints/recipe.py --fonts fonts --init checkpoints/latin    # go on with the reader that ships
 
 1. render synthetic words, in pen strokes and in the fonts of `make fonts`; 2. train on the real words of dhsd and
-copiste, unless there is a reader to go on with; 3. go on with these and the synthetic ones, which bring the whole
-alphabet and other hands; copiste, the harder set, counts threefold; 4. write the folder that ships, as float16 and as
-ONNX; 5. measure it on the test parts. Epochs are chosen on the validation parts. Inputs lie under HTR_DATA.
+copiste, unless there is a reader to go on with; 3. cut the whole lines of copiste into words with that reader; 4. go on
+with all of these, dhsd twice, and the synthetic ones, which bring the whole alphabet and other hands; 5. write the folder
+that ships, as float16 and as ONNX; 6. measure it on the test parts. Epochs are chosen on the validation parts. Inputs lie
+under HTR_DATA.
 """
 
 import argparse
@@ -42,8 +43,10 @@ def main() -> None:
     if not args.init:
         first = ["--preset", args.preset, "--augment", 0.6, *objective]
         stage(args.out / "real", [dhsd, copiste, copiste], args.real_minutes, *first)
-    gently = ["--init", args.init or args.out / "real", "--learning-rate", 0.0015, "--augment", 0.7]
-    stage(args.out / "mixed", [dhsd, *[copiste] * 3, synthetic], args.mixed_minutes, *gently, *objective)
+    start = args.init or args.out / "real"
+    gently = ["--init", start, "--learning-rate", 0.0015, "--augment", 0.7]
+    words = [dhsd, dhsd, copiste, cut(args, start), synthetic]
+    stage(args.out / "mixed", words, args.mixed_minutes, *gently, *objective)
     ship(args)
 
 
@@ -53,6 +56,14 @@ def render(args) -> Path:
         fonts = ["--fonts", args.fonts] if args.fonts else []
         htr("synth", unfinished, "--words", args.synthetic, "--seed", args.seed, *fonts)
         unfinished.rename(words)
+    return words
+
+
+def cut(args, reader: Path) -> Path:
+    """The lines of copiste as words: `htr align` gives its file the name when it is whole."""
+    words = args.out / "lines.parquet"
+    if not words.exists():
+        htr("align", DATA / "copiste_lines" / "train.parquet", "--out", words, "--checkpoint", reader)
     return words
 
 

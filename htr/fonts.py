@@ -35,18 +35,20 @@ bad-script calligraffitti vibur beth-ellen borel sedgwick-ave solitreo playwrite
 playwrite-gb-s playwrite-fr-moderne playwrite-de-grund playwrite-it-moderna playwrite-es
 """.split()
 CAREFUL = """
-aguafina-script alex-brush allura arizonia babylonica carattere clicker-script comforter cookie courgette damion delius
-delius-swash-caps east-sea-dokdo edu-au-vic-wa-nt-hand edu-nsw-act-cursive edu-sa-hand edu-vic-wa-nt-hand engagement
-explora felipa great-vibes grechen-fuemen hurricane island-moments italianno kaushan-script kolker-brush liu-jian-mao-cao
-long-cang meow-script mr-bedfort my-soul nanum-brush-script parisienne passions-conflict patrick-hand-sc
-permanent-marker pinyon-script playpen-sans playwrite-au-qld playwrite-cz playwrite-dk-loopet playwrite-hr playwrite-no
-playwrite-pl playwrite-pt playwrite-ro poor-story puppies-play qwigley qwitcher-grypen rancho redressed romanesco
-rouge-script ruge-boogie sassy-frass satisfy send-flowers single-day smooch sofia sunshiney tangerine twinkle-star
-vujahday-script waterfall whisper yellowtail yesteryear zhi-mang-xing
+aguafina-script alex-brush allura arizonia babylonica carattere clicker-script comforter cookie courgette damion
+delius delius-swash-caps east-sea-dokdo edu-au-vic-wa-nt-hand edu-nsw-act-cursive edu-sa-hand edu-vic-wa-nt-hand
+engagement explora felipa great-vibes grechen-fuemen hurricane island-moments italianno kaushan-script kolker-brush
+liu-jian-mao-cao long-cang meow-script mr-bedfort my-soul nanum-brush-script parisienne passions-conflict
+patrick-hand-sc permanent-marker pinyon-script playpen-sans playwrite-au-qld playwrite-cz playwrite-dk-loopet
+playwrite-hr playwrite-no playwrite-pl playwrite-pt playwrite-ro poor-story puppies-play qwigley qwitcher-grypen
+rancho redressed romanesco rouge-script ruge-boogie sassy-frass satisfy send-flowers single-day smooch sofia sunshiney
+tangerine twinkle-star vujahday-script waterfall whisper yellowtail yesteryear zhi-mang-xing
 """.split()
 NAMES = (*PRINTED, *JOINED, *CAREFUL)
 # kept from synthesis, to measure how hands are read that were never seen
-HELD_OUT = "birthstone caramel dancing-script dekko fuzzy-bubbles klee-one moon-dance mynerve playwrite-nl yomogi".split()
+HELD_OUT = (
+    "birthstone caramel dancing-script dekko fuzzy-bubbles klee-one moon-dance mynerve playwrite-nl yomogi".split()
+)
 LICENCES = ("OFL-1.1", "Apache-2.0")
 
 

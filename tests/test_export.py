@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import htr
-from htr import engines
 from htr.charset import Charset
 from htr.checkpoint import CheckpointError
 from htr.cli import main
