@@ -3,8 +3,8 @@
     htr align $HTR_DATA/copiste_lines/train.parquet --out runs/lines/words.parquet
     python benchmarks/lines.py runs/lines/words.parquet
 
-Pairs are of one line, one place in it and one text. Both images are read; the one whose reading is closer to the text was
-cut better. A reader that was trained on copiste's own cuts favours these.
+Pairs are of one line, one place in it and one text. Both images are read; the one whose reading is closer to the text
+was cut better. A reader that was trained on copiste's own cuts favours these.
 """
 
 import argparse

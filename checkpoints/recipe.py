@@ -5,9 +5,9 @@
 
 1. render synthetic words, in pen strokes and in the fonts of `make fonts`; 2. train on the real words of dhsd and
 copiste, unless there is a reader to go on with; 3. cut the whole lines of copiste into words with that reader; 4. go on
-with all of these, dhsd twice, and the synthetic ones, which bring the whole alphabet and other hands; 5. write the folder
-that ships, as float16 and as ONNX; 6. measure it on the test parts. Epochs are chosen on the validation parts. Inputs lie
-under HTR_DATA.
+with all of these, dhsd twice, and the synthetic ones, which bring the whole alphabet and other hands; 5. write the
+folder that ships, as float16 and as ONNX; 6. measure it on the test parts, and on English words in fonts that were kept
+from synthesis. Epochs are chosen on the validation parts. Inputs lie under HTR_DATA.
 """
 
 import argparse
@@ -16,6 +16,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+from pyarrow.parquet import read_metadata
 
 SETS = ("dhsd", "copiste")
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,7 +47,7 @@ def main() -> None:
         stage(args.out / "real", [dhsd, copiste, copiste], args.real_minutes, *first)
     start = args.init or args.out / "real"
     gently = ["--init", start, "--learning-rate", 0.0015, "--augment", 0.7]
-    words = [dhsd, dhsd, copiste, cut(args, start), synthetic]
+    words = [dhsd, dhsd, copiste, *cut(args, start), synthetic]
     stage(args.out / "mixed", words, args.mixed_minutes, *gently, *objective)
     ship(args)
 
@@ -59,12 +61,12 @@ def render(args) -> Path:
     return words
 
 
-def cut(args, reader: Path) -> Path:
-    """The lines of copiste as words: `htr align` gives its file the name when it is whole."""
+def cut(args, reader: Path) -> list[Path]:
+    """The lines of copiste as a file of words, where the reader finds any."""
     words = args.out / "lines.parquet"
-    if not words.exists():
+    if not words.exists():  # `htr align` gives its file the name when it is whole
         htr("align", DATA / "copiste_lines" / "train.parquet", "--out", words, "--checkpoint", reader)
-    return words
+    return [words] if read_metadata(words).num_rows else []
 
 
 def htr(*words) -> None:
@@ -80,24 +82,45 @@ def stage(run: Path, data: list[Path], minutes: float, *options) -> None:
 
 def ship(args) -> None:
     import htr as package
+    from htr.export import export
 
     reader = package.load(args.out / "mixed")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    command = f"python checkpoints/recipe.py --synthetic {args.synthetic} --preset {args.preset}"
-    command += f" --real-minutes {args.real_minutes:g} --mixed-minutes {args.mixed_minutes:g}"
-    command += f" --objective {args.objective}" + (f" --fonts {args.fonts}" if args.fonts else "")
-    hours = (args.real_minutes + args.mixed_minutes) / 60
-    reader.training |= {"init": "real", "commit": commit, "command": command, "hours": hours, "machine": "2 CPU cores"}
-    reader.training["data"] = [*(f"{name}/train.parquet" for name in SETS), "synthetic.parquet"] + [
-        "synthetic-7.parquet",
-        "synthetic-8.parquet",
-    ]
+    minutes = args.mixed_minutes + (0 if args.init else args.real_minutes)
+    before = package.load(args.init).training.get("hours", 0) if args.init else 0
+    inputs = (*(f"{name}/train.parquet" for name in (*SETS, "copiste_lines")), "synthetic.parquet")
+    reader.training |= {"init": str(args.init or "real"), "commit": commit, "command": command(args)}
+    reader.training |= {"hours": round(before + minutes / 60, 2), "machine": "2 CPU cores", "data": list(inputs)}
     reader.save(args.ship, half=True)
-    reports = {name: measure(args.ship, DATA / name / "test.parquet", args.out / f"{name}.json") for name in SETS}
-    full = {
-        name: measure(args.out / "mixed", DATA / name / "test.parquet", args.out / f"{name}32.json") for name in SETS
-    }
-    reader.save(args.ship, half=True, readme=card(reader, reports, full, args))
+    export(args.ship, "onnx")
+    tests = {f"{name} test": DATA / name / "test.parquet" for name in SETS} | strangers(args)
+    figures = {}
+    for name, data in tests.items():
+        figures[name] = [
+            measure(folder, data, args.out / f"{name.split()[0]}-{folder.name}.json")
+            for folder in (args.ship, args.out / "mixed")
+        ]
+    (args.ship / "README.md").write_text(card(reader, figures, args), encoding="utf-8")
+
+
+def command(args) -> str:
+    words = ["python checkpoints/recipe.py", f"--synthetic {args.synthetic} --seed {args.seed} --preset {args.preset}"]
+    words += [f"--init {args.init}"] if args.init else [f"--real-minutes {args.real_minutes:g}"]
+    words += [f"--mixed-minutes {args.mixed_minutes:g} --objective {args.objective}"]
+    return " ".join([*words, *([f"--fonts {args.fonts}"] if args.fonts else [])])
+
+
+def strangers(args) -> dict[str, Path]:
+    """English words in fonts that no reader was trained on, where there are any."""
+    from htr.synth import outline_fonts, write_parquet
+
+    folder = ROOT / "fonts_held_out"
+    if not folder.is_dir():
+        return {}
+    words = args.out / "strangers.parquet"
+    if not words.exists():
+        write_parquet(words, 1200, seed=1_000_003, fonts=outline_fonts(folder), languages=["en"])
+    return {"10 unseen fonts, English words": words}
 
 
 def measure(checkpoint: Path, data: Path, out: Path) -> dict:
@@ -126,12 +149,13 @@ def rate(report: dict) -> str:
     return f"{report['cer']:.2%} [{report['cer_low']:.2%}, {report['cer_high']:.2%}]"
 
 
-def card(reader, reports: dict, full: dict, args) -> str:
+def card(reader, figures: dict, args) -> str:
     rows = "\n".join(
-        f"| {name} test | {r['words']:,} | {r['writers']} | {rate(r)} | {r['wer']:.2%} | {r['word_accuracy']:.2%} "
-        f"| {full[name]['cer']:.2%} |"
-        for name, r in reports.items()
+        f"| {name} | {r['words']:,} | {r['writers']} | {rate(r)} | {r['wer']:.2%} | {r['word_accuracy']:.2%} "
+        f"| {full['cer']:.2%} |"
+        for name, (r, full) in figures.items()
     )
+    lines = cut(args, args.out / "mixed")
     return (
         CARD.read_text(encoding="utf-8")
         .replace("ROWS", rows)
@@ -142,6 +166,7 @@ def card(reader, reports: dict, full: dict, args) -> str:
         .replace("COMMAND", reader.training["command"])
         .replace("CHARACTERS", str(len(reader.charset.characters)))
         .replace("SYNTHETIC", f"{args.synthetic:,}")
+        .replace("LINES", f"{sum(read_metadata(path).num_rows for path in lines):,}")
         .replace("PENS", "pen strokes and the fonts of `make fonts`" if args.fonts else "pen strokes alone, no fonts")
     )
 

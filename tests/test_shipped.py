@@ -112,6 +112,9 @@ def test_short_form_of_the_recipe_makes_a_reader_from_raw_inputs(shared_data, tm
         for part in ("train", "validation", "test"):
             rows = parquet.read_table(shared_data / name / f"{part}.parquet").slice(0, 60)
             parquet.write_table(rows, tmp_path / "data" / name / f"{part}.parquet")
+    (tmp_path / "data" / "copiste_lines").mkdir()
+    lines = parquet.read_table(shared_data / "copiste_lines" / "train.parquet").slice(0, 8)
+    parquet.write_table(lines, tmp_path / "data" / "copiste_lines" / "train.parquet")
     command = [sys.executable, str(ROOT / "checkpoints" / "recipe.py"), "--preset", "tiny", "--synthetic", "120"]
     command += ["--real-minutes", "0.1", "--mixed-minutes", "0.1"]
     command += ["--out", str(tmp_path / "stages"), "--ship", str(tmp_path / "latin")]
