@@ -1,6 +1,6 @@
 """Floor 3: a reader's network and its greedy decoder as one ONNX graph, written node by node from the stored weights.
 
-Keras' own export makes loops of masked LSTMs. Here each is one LSTM node that is told the words' lengths; batch
+Keras' own export makes loops of masked LSTMs. Here each is two LSTM nodes that are told the words' lengths; batch
 normalisation is folded into the convolution before it, and padding is kept out by the same column mask as in
 `htr.model`. Batch and width are free.
 """
@@ -149,21 +149,30 @@ def _recurrent(build: _Graph, config: ModelConfig, weights, columns: str, mask: 
     features = build.add("Add", build.add("MatMul", columns, build.floats(kernel)), build.floats(shift))
     features = build.add("Transpose", build.add("Relu", features), perm=[1, 0, 2])
     for i, units in enumerate(config.recurrent, start=1):
-        stored = [
-            [_float(weights[f"bilstm{i}/{side}_lstm{i}/lstm_cell/{part}"]) for side in ("forward", "backward")]
-            for part in ("kernel", "recurrent_kernel", "bias")
-        ]
-        inputs, hidden, bias = (np.stack([_gates(part) for part in parts]) for parts in stored)
-        bias = np.concatenate([bias, np.zeros_like(bias)], axis=1)
-        inputs, hidden, bias = map(build.floats, (inputs, hidden, bias))
-        spoken = build.add(
-            "LSTM", features, inputs, hidden, bias, lengths, hidden_size=units, direction="bidirectional"
-        )
-        spoken = build.add("Transpose", spoken, perm=[0, 2, 1, 3])  # frames, batch, direction, units
-        features = build.add("Reshape", spoken, build.ints([0, 0, 2 * units]))
+        ahead = _lstm(build, weights, f"bilstm{i}/forward_lstm{i}", features, lengths, units)
+        # Each word turned round within its length, and back: OpenVINO's LSTM forgets the lengths it is told, and a
+        # reverse one would then begin with padding. Read ahead, padding comes last, and no one hears of it.
+        turned = _turn(build, features, lengths)
+        back = _turn(build, _lstm(build, weights, f"bilstm{i}/backward_lstm{i}", turned, lengths, units), lengths)
+        features = build.add("Concat", ahead, back, axis=2)
     features = build.add("Transpose", features, perm=[1, 0, 2])
     logits = build.add("MatMul", features, build.floats(_float(weights["logits/kernel"])))
     return build.add("Add", logits, build.floats(_float(weights["logits/bias"])))
+
+
+def _lstm(build: _Graph, weights, name: str, features: str, lengths: str, units: int) -> str:
+    """features (frames, batch, channels) -> (frames, batch, units), by the stored cell of that name."""
+    inputs, hidden, bias = (
+        _gates(_float(weights[f"{name}/lstm_cell/{part}"]))[None] for part in ("kernel", "recurrent_kernel", "bias")
+    )
+    bias = np.concatenate([bias, np.zeros_like(bias)], axis=1)
+    spoken = build.add("LSTM", features, *map(build.floats, (inputs, hidden, bias)), lengths, hidden_size=units)
+    return build.add("Squeeze", spoken, build.ints([1]))
+
+
+def _turn(build: _Graph, features: str, lengths: str) -> str:
+    lengths = build.add("Cast", lengths, to=build.INT)
+    return build.add("ReverseSequence", features, lengths, time_axis=0, batch_axis=1)
 
 
 def _gates(part: np.ndarray) -> np.ndarray:
