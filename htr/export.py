@@ -15,21 +15,23 @@ from htr.padding import pad_images
 
 FORMATS = ("onnx", "openvino", "litert")
 CALIBRATION = 256  # words that say which range the numbers of a quantised network take
-WIDTHS = (64, 128, 256, 512)  # pixels: LiteRT runs fixed shapes, one file each
+WIDTHS = (64, 128, 256, 512)  # pixels: LiteRT runs fixed shapes
 
 
 def export(folder, kind: str, out=None, *, calibration: Sequence | None = None) -> list[Path]:
     """Write a checkpoint's network for another runtime -> the files.
 
     onnx: one file (default: the folder's model.onnx, which the engines onnx and openvino read). openvino: out.xml and
-    out.bin beside it. litert: a folder of one file for each of WIDTHS. Inputs and outputs are those of
-    `onnx_graph.graph`; LiteRT gives logits alone. calibration: images; with them convolutions and products are
-    computed in 8 bit. ValueError for an unknown kind, and for parts of a network that the kind cannot hold.
+    out.bin beside it. litert: one file with a signature for each of WIDTHS (width_64 ...), one word a call. Inputs and
+    outputs are those of `onnx_graph.graph`; LiteRT gives logits alone. calibration: images; with them convolutions and
+    products are computed in 8 bit. ValueError for an unknown kind and for what the kind cannot hold.
     """
     if kind not in FORMATS:
         raise ValueError(f"There is no format {kind!r}; choose one of {', '.join(FORMATS)}.")
     if kind == "litert" and calibration is not None:
         raise ValueError("8 bit is made for onnx and openvino; leave --int8 away, or choose one of these.")
+    if kind == "litert":
+        _needs_tensorflow()
     if out is None and kind != "onnx":
         raise ValueError(f"The format {kind} needs a place of its own; give --out.")
     out = Path(folder) / ONNX if out is None else Path(out)
@@ -70,24 +72,23 @@ def _openvino(folder: Path, out: Path, calibration) -> list[Path]:
 
 
 def _litert(folder: Path, out: Path, calibration) -> list[Path]:
-    """A word to a file's call, padded on the right with PAD to its width."""
+    import tensorflow as tf
+    from keras.export import ExportArchive
+
     from htr.transcriber import Transcriber
 
     model = Transcriber.load(folder, engine="keras").model
-    out.mkdir(parents=True, exist_ok=True)
-    return [_litert_file(model, width, out / f"reader-{width}.tflite") for width in WIDTHS]
-
-
-def _litert_file(model, width: int, path: Path) -> Path:
-    import tensorflow as tf
-
-    height = model.input_shape[1]
-    call = tf.function(lambda images: model(images, training=False)).get_concrete_function(
-        tf.TensorSpec((1, height, width, 1), tf.float32, name="images")
-    )
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([call], model)
-    checkpoint.write(path, converter.convert())
-    return path
+    archive = ExportArchive()
+    archive.track(model)
+    names = [f"width_{width}" for width in WIDTHS]
+    for name, width in zip(names, WIDTHS, strict=True):
+        images = tf.TensorSpec((1, model.input_shape[1], width, 1), tf.float32, name="images")
+        archive.add_endpoint(name, lambda images: {"logits": model(images, training=False)}, [images])
+    with tempfile.TemporaryDirectory() as place:
+        archive.write_out(place, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(place, signature_keys=names)
+        checkpoint.write(out, converter.convert())
+    return [out]
 
 
 # --- 8 bit
@@ -149,3 +150,10 @@ def _installed(module: str, extra: str) -> None:
 
     if not find_spec(module):
         raise ValueError(f"{module} is not installed; pip install 'htr-words[{extra}]'.")
+
+
+def _needs_tensorflow() -> None:
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(f"LiteRT files are written on TensorFlow, Keras runs on {keras.backend.backend()} here.")

@@ -1,5 +1,6 @@
 """Other runtimes read what Keras reads: the exported graph against the network, and the engines against each other."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import htr
 from htr.charset import Charset
@@ -19,7 +21,8 @@ from htr.padding import pad_images
 from htr.transcriber import Transcriber, shipped
 from tests.toy import toy_dataset
 
-SAMPLES = sorted(str(path) for path in (Path(__file__).parent.parent / "docs" / "samples").glob("*.jpg"))
+ROOT = Path(__file__).parent.parent
+SAMPLES = sorted(str(path) for path in (ROOT / "docs" / "samples").glob("*.jpg"))
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 NETWORK = ModelConfig(height=16, blocks=((6, 2, 2, 1), (8, 2, 1, 2), (8, 1, 2, 1)), columns=12, recurrent=(7, 5))
@@ -166,6 +169,23 @@ def test_openvino_files_hold_the_same_network(folder, tmp_path):
     np.testing.assert_allclose(compiled({"images": batch})["logits"][0], expected[0], atol=2e-4)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="LiteRT files are written on TensorFlow")
+def test_litert_reads_a_padded_word_as_keras_does(folder, tmp_path):
+    (path,) = export(folder, "litert", tmp_path / "reader.tflite")
+    code = (
+        "import sys, numpy as np; from ai_edge_litert.interpreter import Interpreter\n"
+        "run = Interpreter(sys.argv[1]).get_signature_runner('width_128')\n"
+        "np.save(sys.argv[2], run(images=np.load(sys.argv[2]))['logits'])"
+    )
+    (ink,) = inks(90)
+    np.save(tmp_path / "word.npy", pad_images([ink], width=128))
+    # in a process of its own: the interpreter is chatty on standard error, and at its end
+    subprocess.run([sys.executable, "-c", code, str(path), str(tmp_path / "word.npy")], check=True, timeout=120)
+    reader = small_reader()
+    expected = keras.ops.convert_to_numpy(reader.model(pad_images([ink])))[0]
+    np.testing.assert_allclose(np.load(tmp_path / "word.npy")[0, : len(expected)], expected, atol=2e-4)
+
+
 def test_commands_export_and_read(folder, tmp_path, capsys):
     assert main(["export", str(folder)]) == 0
     assert "model.onnx: 0.0 MB" in capsys.readouterr().out
@@ -188,3 +208,19 @@ def test_eight_bit_reads_the_samples_as_float_does(tmp_path):
     small = htr.load(tmp_path, engine="onnx")
     texts = [t.text for t in reader.transcribe(SAMPLES)]
     assert htr.cer(texts, [t.text for t in small.transcribe(SAMPLES)]) < 0.05
+
+
+def test_the_lines_of_the_docs_read_a_word(tmp_path, monkeypatch, capsys):
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs" / "export.md").read_text(encoding="utf-8"), re.M | re.S
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
+    word = Image.open(ROOT / "docs" / "samples" / "harvest.jpg").convert("L")
+    np.save("word.npy", np.asarray(word))
+    export(shipped(), "openvino", "reader.xml")
+    names = {}
+    for block in blocks[:2]:
+        exec(block, names)  # the third starts an interpreter that talks: see the test of LiteRT
+    text, confidence = capsys.readouterr().out.split()
+    assert htr.cer(["harvest"], [text]) < 0.5 and 0 < float(confidence) <= 1
