@@ -1,0 +1,71 @@
+# %% [markdown]
+# # What objectives learn
+#
+# The same network, words and steps, three objectives; then one word, frame by frame. Set `DATA` to your own words.
+
+# %%
+import shutil
+from pathlib import Path
+
+import htr
+from htr import plotting, samples, synth
+from htr.images import to_ink
+
+DATA, MINUTES = None, 0.45
+FOLDER = Path("build")
+if DATA is None:
+    options = {"seed": 1, "strength": 0.2, "lexicon": ["lake", "lane", "kale", "lull"]}
+    DATA = str(synth.write_parquet(FOLDER / "few.parquet", 900, **options))
+train, validation, _ = samples.split(samples.load(DATA).dataset, seed=0)
+
+
+# %%
+def learned(objective):
+    out = FOLDER / objective
+    shutil.rmtree(out, ignore_errors=True)
+    settings = htr.TrainConfig(objective=objective, minutes=MINUTES, learning_rate=4e-3, batch_size=16, augment=0)
+    return htr.train(train, validation, out=out, model=htr.preset("tiny"), training=settings, skip_bad=True)
+
+
+readers = {name: learned(name) for name in ("ctc", "crossentropy", "alignment-ctc")}
+print({name: f"{htr.evaluate(reader, validation).cer:.1%}" for name, reader in readers.items()})
+
+# %% [markdown]
+# ## CTC: peaks
+#
+# A letter in one or two frames, blanks (-) between. Where in the letter the peak stands is free: often at its end, when
+# the network has seen enough. It tells roughly where a letter is, not where it begins.
+
+# %%
+image = next(row["image"] for row in validation if row["text"] == validation["text"][0])
+ink = to_ink(image, 32).pixels
+
+
+def look(name):
+    reader = readers[name]
+    print(name, repr(reader.transcribe(image).text), "labelled", repr(validation["text"][0]))
+    return plotting.strip(ink, reader.logits([image])[0], reader.charset)
+
+
+look("ctc")
+
+# %% [markdown]
+# ## Cross-entropy over frames: spelling
+#
+# Letter i is asked for at frame i, then the end (|). The picture above the frames means nothing here: the recurrent
+# layers carry the word to the left and spell it there. No letter has a place, and no lexicon can be laid over frames.
+
+# %%
+look("crossentropy")
+
+# %% [markdown]
+# ## CTC with alignment: letters with a width
+#
+# In addition every frame is asked for what the best alignment has there (arithmetic in `htr/ctc_variants.py`). Peaks
+# grow broader, which helps where letters are to be cut out.
+
+# %%
+look("alignment-ctc")
+
+# %% [markdown]
+# Which one reads best is a question for real words and more minutes: `benchmarks/objectives.py`.
