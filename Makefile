@@ -39,6 +39,7 @@ test: .venv/all
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q $(NUMERIC)
 
 docs: .venv/all
+	$(BIN)/sphinx-build -W -q -b html docs build/docs
 	$(BIN)/python -m pytest -q -k "readme or docs or blocks"
 
 bench: .venv/all
