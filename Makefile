@@ -43,7 +43,7 @@ docs: .venv/all
 	$(BIN)/python -m pytest -q -k "readme or docs or blocks"
 
 bench: .venv/all
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/bench.py
 
 # The reader from raw inputs; go on after a stop with the same command.
 checkpoint: .venv/core
