@@ -3,7 +3,7 @@
     python benchmarks/feeding.py --words 1000000
 
 The large set is synthetic: strokes of ink 20 to 200 px wide, as a cache file of the given number of words. Memory is
-RssAnon of the training process and of the one that augments beside it; pages of the cache file are the kernel's and
+RssAnon of the training process and of those that augment beside it; pages of the cache file are the kernel's and
 can be dropped at any time.
 """
 
@@ -62,8 +62,7 @@ def write(file: Path, count: int, widths: tuple[int, int] = (20, 201)) -> None:
 def words_of(file: Path) -> Words:
     stored = cache._read(file, HEIGHT)
     rng = np.random.default_rng(1)
-    spelled = rng.integers(0, len(LETTERS), (len(stored), 4))
-    texts = ["".join(LETTERS[i] for i in row) for row in spelled]
+    texts = ["".join(LETTERS[i] for i in row) for row in rng.integers(0, len(LETTERS), (len(stored), 3))]
     return Words(stored.inks, texts, ["w"] * len(texts))
 
 
@@ -143,7 +142,8 @@ def memory(args) -> None:
     learner = training._learner(reader, settings, 1)
 
     def show(what: str) -> None:
-        print(f"  {what:40} {anonymous():9,.0f} MB and {anonymous(batches._feeder._process.pid):,.0f} MB beside it")
+        beside = sum(anonymous(each._process.pid) for each in batches._feeder.processes)
+        print(f"  {what:40} {anonymous():9,.0f} MB and {beside:,.0f} MB beside it", flush=True)
 
     try:
         for done in range(1, 4):

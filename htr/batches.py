@@ -1,6 +1,9 @@
 """Floor 3: words in memory, and a `keras.utils.PyDataset` that augments and pads them, like widths together."""
 
+import os
+import sys
 import threading
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -8,21 +11,23 @@ import keras
 import numpy as np
 
 from htr.augment import generator
+from htr.cache import Cache, Inks, decoded
 from htr.charset import Charset, normalize
 from htr.config import ModelConfig
 from htr.feeder import Feeder, Task, work
-from htr.images import ImageError, to_ink
+from htr.images import PAD
 from htr.padding import pad_images, pad_labels
-from htr.samples import Problem, problem
+from htr.rows import Problem, problem
 
 POOL = 128  # batches that are augmented together and then sorted by width
+PROCESSES = min(4, os.cpu_count() or 1)  # that augment; an accelerator reads faster than one of them writes
 
 
 @dataclass
 class Words:
     """Words ready for the network: inks uint8 (height, width) with 255 for ink, texts, writers ('' where unknown)."""
 
-    inks: list[np.ndarray] = field(default_factory=list)
+    inks: Sequence[np.ndarray] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     writers: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -31,28 +36,36 @@ class Words:
         return len(self.inks)
 
 
-def read_words(dataset, height: int, *, fits: Callable[[str, int], str | None] | None = None) -> Words:
+def read_words(
+    dataset, height: int, *, fits: Callable[[str, int], str | None] | None = None, cache: Cache | None = None
+) -> Words:
     """A dataset of image, text and perhaps writer -> Words; each row is in the words or among the problems.
 
-    fits(text, width) gives a reason why a label is unusable at a width in px, or None.
+    fits(text, width) gives a reason why a label is unusable at a width in px, or None. With a cache images are decoded
+    once, all that the dataset was selected from; what is found there is what decoding would give.
     """
-    words = Words()
-    writers = dataset["writer"] if "writer" in dataset.column_names else None
-    for row, (image, text) in enumerate(zip(dataset["image"], dataset["text"], strict=True)):
+    words, kept, inks = Words(), [], []
+    stored, place = (cache.stored(dataset, height) if cache else None) or (None, None)
+    images = dataset["image"] if stored is None else place.tolist()
+    writers = dataset["writer"][:] if "writer" in dataset.column_names else None
+    for row, (image, text) in enumerate(zip(images, dataset["text"][:], strict=True)):
         text = normalize(text or "")
-        try:
-            ink = to_ink(image, height)
-        except ImageError as error:
-            words.problems.append(problem(dataset, row, str(error)))
-            continue
-        reason = "the text is empty" if not text else "the image holds no ink" if ink.blank else None
-        if reason := reason or (fits(text, ink.pixels.shape[1]) if fits else None):
+        ink = decoded(image, height) if stored is None else stored[image]
+        reason = ink if isinstance(ink, str) else _reason(ink, text, fits)
+        if reason:
             words.problems.append(problem(dataset, row, reason))
             continue
-        words.inks.append(np.round(ink.pixels * 255).astype(np.uint8))
+        (inks if stored is None else kept).append(ink if stored is None else image)
         words.texts.append(text)
-        words.writers.append(str(writers[row] or "") if writers is not None else "")
+        words.writers.append(sys.intern(str(writers[row] or "")) if writers is not None else "")
+    words.inks = inks if stored is None else stored.inks.take(kept)
     return words
+
+
+def _reason(ink: np.ndarray, text: str, fits: Callable[[str, int], str | None] | None) -> str | None:
+    if not text or not ink.size:
+        return "the image holds no ink" if text else "the text is empty"
+    return fits(text, ink.shape[1]) if fits else None
 
 
 class Batches(keras.utils.PyDataset):
@@ -61,7 +74,9 @@ class Batches(keras.utils.PyDataset):
     What a batch holds depends on (seed, epoch, index) alone: not on workers, and not on where a run was resumed.
     views: rows for every word, next to each other, augmented in one geometry; the batch size counts rows.
     Images are padded with PAD, labels with 0; with masks, x is {"images", "masks"} and both are padded alike.
-    With process=True a process of its own augments one pool of words ahead of the network; `close` ends it.
+    With process=True processes of their own augment one pool of words ahead of the network; `close` ends them.
+    devices: every batch gets empty rows up to a multiple of that many words, and weights (batch,) as a third array, 0
+    for those rows and for the others such that the mean over all is that over the words.
     config is the network's; ValueError names the first label that cannot fit its image: such a word would be noise.
     """
 
@@ -81,22 +96,28 @@ class Batches(keras.utils.PyDataset):
         width_step: int = 1,
         views: int = 1,
         process: bool = False,
+        devices: int = 1,
         **workers,
     ):
         super().__init__(**workers)
         if not len(words):
             raise ValueError("There are no words to make batches of; give at least one.")
         # one batch alone would have its shape taken for every epoch's: make two of it
-        self.words, self.masks, self.views = words, masks, views
+        self.words, self.masks, self.views, self.devices = words, masks, views, devices
         self.batch_size = min(max(1, batch_size // views), -(-len(words) // 2))  # in words
-        self.ids = [charset.encode(text) for text in words.texts]
         self.strength, self.shuffle, self.seed, self.width_step = strength, shuffle, seed, width_step
-        frames = [frames_needed(ids) for ids in self.ids]
-        for ink, text, needed in zip(words.inks, words.texts, frames, strict=True):
-            if config and (reason := config.misfit(text, needed, ink.shape[1])):
+        # flat arrays: a million small ones would be most of what the process holds
+        ids, ends, frames = array("i"), array("q", [0]), array("i")
+        for ink, text in zip(words.inks, words.texts, strict=True):
+            encoded = charset.encode(text)
+            ids.frombytes(encoded.tobytes())
+            ends.append(len(ids))
+            frames.append(frames_needed(encoded))
+            if config and (reason := config.misfit(text, frames[-1], ink.shape[1])):
                 raise ValueError(f"{reason}; leave the word out.")
-        self.min_widths = [needed * (config.stride if config else 1) for needed in frames]
-        self._lock, self._feeder = threading.Lock(), Feeder() if process else None
+        self._ids, self._ends = np.array(ids, np.int32), np.array(ends)
+        self.min_widths = np.array(frames) * (config.stride if config else 1)
+        self._lock, self._feeder = threading.Lock(), Feeder(PROCESSES) if process else None
         self._ahead: dict = {}
         self.start_epoch(epoch)
 
@@ -126,7 +147,7 @@ class Batches(keras.utils.PyDataset):
         self.start_epoch(self.epoch + 1)
 
     def close(self) -> None:
-        """End the process that augments; the batches can still be used, they are then made in this one."""
+        """End the processes that augment; the batches can still be used, they are then made in this one."""
         if self._feeder:
             self._feeder.close()
         self._feeder, self._ahead = None, {}
@@ -142,16 +163,36 @@ class Batches(keras.utils.PyDataset):
             other = self._shape(self._rows(1))
             width, length = width + (width == other[0]) * self.width_step, length + (length == other[1])
         images = pad_images([floats(ink) for _, ink, _ in rows], width=width)
-        labels, _ = pad_labels([self.ids[i] for i, _, _ in rows])
+        labels, _ = pad_labels([self.ids(i) for i, _, _ in rows])
         labels = np.pad(labels, ((0, 0), (0, length - labels.shape[1])))
-        if self.masks is None:
-            return images, labels
-        masks = pad_images([floats(mask) for _, _, mask in rows], width=width, value=0.0)
-        return {"images": images, "masks": masks}, labels
+        x: np.ndarray | dict = images
+        if self.masks is not None:
+            masks = pad_images([floats(mask) for _, _, mask in rows], width=width, value=0.0)
+            x = {"images": images, "masks": masks}
+        return (x, labels) if self.devices == 1 else self._shared(x, labels)
+
+    def _shared(self, x, labels: np.ndarray):
+        """A batch -> the same with empty rows behind it, so that each device gets as many, and the rows' weights."""
+        count = len(labels)
+        empty = -count % (self.devices * self.views)
+
+        def longer(values, value):
+            return np.pad(values, [(0, empty)] + [(0, 0)] * (values.ndim - 1), constant_values=value)
+
+        if isinstance(x, dict):
+            x = {"images": longer(x["images"], PAD), "masks": longer(x["masks"], 0.0)}
+        else:
+            x = longer(x, PAD)
+        weights = np.full(count, (count + empty) / count, np.float32)
+        return x, longer(labels, 0), longer(weights, 0.0)
+
+    def ids(self, row: int) -> np.ndarray:
+        """The label of a word."""
+        return self._ids[self._ends[row] : self._ends[row + 1]]
 
     def _shape(self, rows) -> tuple[int, int]:
         widest = max(ink.shape[1] for _, ink, _ in rows)
-        return -(-widest // self.width_step) * self.width_step, max(len(self.ids[i]) for i, _, _ in rows)
+        return -(-widest // self.width_step) * self.width_step, max(len(self.ids(i)) for i, _, _ in rows)
 
     def _rows(self, index: int) -> list:
         """The (row, ink, mask) of batch index, from its pool: augmented first, then sorted, so that widths fit."""
@@ -159,7 +200,10 @@ class Batches(keras.utils.PyDataset):
         with self._lock:
             if number not in self._pools:
                 ahead = self._ahead.pop((self.epoch, number), None)
-                results = ahead.result() if ahead else work(self._task(self.epoch, self._members[number]))
+                if ahead:
+                    results = [result for part in ahead for result in part.result()]
+                else:
+                    results = work(self._task(self.epoch, self._members[number]))
                 rows = np.repeat(self._members[number], self.views).tolist()
                 pool = [(i, *result) for i, result in zip(rows, results, strict=True)]
                 pool.sort(key=lambda row: (row[1].shape[1], row[0]))
@@ -171,7 +215,7 @@ class Batches(keras.utils.PyDataset):
         return pool[turn * size : (turn + 1) * size]
 
     def _prepare(self, epoch: int, number: int) -> None:
-        """Let the process begin with a pool; behind the last comes the next epoch's first: no epoch waits for it."""
+        """Let the processes begin with a pool; behind the last comes the next epoch's first: no epoch waits for it."""
         if self._feeder:
             members = self._members if epoch == self.epoch else self._draw(epoch)[0]
             self._ahead = {(epoch, number): self._feeder.submit(self._task(epoch, members[number]))}
@@ -179,8 +223,10 @@ class Batches(keras.utils.PyDataset):
     def _task(self, epoch: int, members: np.ndarray) -> Task:
         rows = members.tolist()
         masks = None if self.masks is None else [self.masks[i] for i in rows]
-        inks, min_widths = [self.words.inks[i] for i in rows], [self.min_widths[i] for i in rows]
-        return Task(inks, masks, rows, min_widths, self.seed, epoch, self.strength, self.views)
+        inks = self.words.inks
+        # of inks in a file the processes get their places, and map the file themselves
+        inks = inks.take(members) if isinstance(inks, Inks) else [inks[i] for i in rows]
+        return Task(inks, masks, rows, self.min_widths[members].tolist(), self.seed, epoch, self.strength, self.views)
 
 
 def floats(array: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 Nothing in it is ever executed. Keras is imported where a network of its own is asked for, and not before.
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from htr import __version__, objectives
+from htr import __version__, files, objectives
 from htr.charset import Charset
 from htr.config import ModelConfig, from_json, to_json
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     import keras
 
 FORMAT = 1
+MAX_BYTES = 1 << 30  # of a file: 270 million weights
+_MAX_CONFIG = 16 << 20  # bytes: more than an alphabet of all that Unicode has
+_KINDS = "biufU"  # of arrays: numbers, and the text in a run's state
 CONFIG, WEIGHTS, README, ONNX = "config.json", "weights.npz", "README.md", "model.onnx"
 
 
@@ -49,15 +53,38 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file; pickles are refused. CheckpointError where it is missing, cut or no such file."""
+    """The arrays of an .npz file; CheckpointError where it is missing, cut or no such file.
+
+    np.load would take what memory a header asks for. Pickles, packed arrays and any other kind are refused.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; copy the whole folder again.")
     try:
-        # np.load given a path leaves it open where the file is damaged
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
-        raise CheckpointError(f"{path} is damaged or cut ({error}); copy it again.") from None
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > path.stat().st_size:
+                raise ValueError("its arrays are packed, or said to be larger than the file")
+            return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
+    except Exception as error:  # zipfile and numpy raise many kinds
+        reason = files.shown(error)[:200]
+        raise CheckpointError(f"{path} is damaged or cut, or no archive of arrays ({reason}); copy it again.") from None
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """A member of an .npz file, no larger than the bytes that are there."""
+    name = member.filename[:60]
+    with archive.open(member) as file:
+        if (version := np.lib.format.read_magic(file)) not in ((1, 0), (2, 0)):
+            raise ValueError(f"{name} has a header of version {version}")
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, kind = read(file)
+        if kind.kind not in _KINDS:
+            raise ValueError(f"{name} is an array of {kind}, no floats")
+        left = member.file_size - file.tell()
+        if min(shape, default=0) < 0 or math.prod(shape) * kind.itemsize != left:
+            raise ValueError(f"{name} has the shape {shape} and holds {left:,} bytes")
+        values = np.frombuffer(bytearray(file.read()), kind)
+    return values.reshape(shape, order="F" if fortran else "C")
 
 
 def save(
@@ -108,11 +135,13 @@ def read_config(folder) -> dict:
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder} holds no {CONFIG}; a checkpoint is a folder with {CONFIG} and {WEIGHTS}.")
     try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
+        settings = json.loads(files.read(folder / CONFIG, _MAX_CONFIG))
+    except OSError as error:
+        raise CheckpointError(f"{folder / CONFIG} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG} is no JSON ({error}); copy it again.") from None
     written = settings.get("format") if isinstance(settings, dict) else None
-    if not isinstance(written, int):
+    if type(written) is not int or written < 1:
         raise CheckpointError(f"{folder / CONFIG} names no format; it is not the config of a checkpoint of htr.")
     if written > FORMAT:
         raise CheckpointError(
@@ -129,21 +158,69 @@ def load(folder) -> tuple[Charset, ModelConfig, dict]:
     folder = Path(folder)
     settings = read_config(folder)
     try:
-        temperature = settings.get("temperature", 1.0)
-        if not (isinstance(temperature, (int, float)) and 0 < temperature < math.inf):
-            raise ValueError(f"its temperature is {temperature!r}, a number above 0 is needed.")
+        _check(settings)
         charset, config = Charset(settings["alphabet"]), from_json(ModelConfig, settings["model"])
+        _check_network(config)
         objectives.get(settings["objective"], **settings.get("objective_options", {}))
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder / CONFIG}: {error}") from None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise CheckpointError(f"{folder / CONFIG}: {files.shown(error)[:400]}") from None
     return charset, config, settings
+
+
+def _check(settings: dict) -> None:
+    """ValueError where a setting is of another kind than `save` writes."""
+    for name, kind in {"alphabet": str, "objective": str, "objective_options": dict, "training": dict}.items():
+        if not isinstance(settings.get(name, kind()), kind):
+            raise ValueError(f"its {name} is a {type(settings[name]).__name__}, a {kind.__name__} is needed.")
+    if settings["alphabet"] != settings["alphabet"].encode("utf-8", "replace").decode():
+        raise ValueError("its alphabet holds halves of characters.")
+    numbers = {"temperature": settings.get("temperature", 1.0), **settings.get("objective_options", {})}
+    for name, value in numbers.items():
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise ValueError(f"its {name} is {value!r}, a number is needed.")
+    if not 1e-3 <= numbers["temperature"] <= 1e3:
+        raise ValueError(f"its temperature is {numbers['temperature']!r}, a number from 0.001 to 1000 is needed.")
+
+
+def _check_network(config: ModelConfig) -> None:
+    """ValueError where a field is of another kind than its default, or beyond any network that is trained."""
+    for field in dataclasses.fields(config):
+        value, kind = getattr(config, field.name), type(field.default)
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise ValueError(f"its {field.name} is {value!r}, a {kind.__name__} is needed.")
+        if kind in (int, float) and not 0 <= value <= 1 << 16:
+            raise ValueError(f"its {field.name} is {value!r}, 0 to 65536 is possible.")
+    most = (1 << 16, 64, 64, 64)
+    if len(config.blocks) > 64 or any(a > b for block in config.blocks for a, b in zip(block, most, strict=True)):
+        raise ValueError(f"its blocks are more than 64 stages, or beyond {most}, in one of them.")
+    if len(config.recurrent) > 64 or max(config.recurrent) > 1 << 16:
+        raise ValueError("its recurrent layers are more than 64, or one has more than 65536 units.")
+
+
+def _least_weights(config: ModelConfig, classes: int) -> int:
+    """The number of weights in a network's convolutions, LSTMs and dense layers."""
+    count, channels, height = 0, 1, config.height
+    for filters, stride, _, convolutions in config.blocks:
+        count += 9 * filters * (channels + (convolutions - 1) * filters)
+        channels, height = filters, -(-height // stride)
+    count, width = count + channels * height * config.columns, config.columns
+    for units in config.recurrent:
+        count, width = count + 8 * units * (width + units), 2 * units
+    return count + width * classes
 
 
 def load_weights(folder, charset: Charset) -> dict[str, np.ndarray]:
     """The weights by name. CheckpointError where they are missing, damaged or for another alphabet."""
     path = Path(folder) / WEIGHTS
     arrays = read_arrays(path)
-    if (classes := arrays.get("logits/bias", np.empty(0)).shape[0]) != charset.num_classes:
+    for name, values in arrays.items():
+        if values.dtype.kind != "f" or not np.isfinite(values).all():
+            raise CheckpointError(
+                f"{path}: {files.shown(name)[:60]} holds NaN, infinities or no floats; copy it again."
+            )
+        if name.endswith("variance") and values.min(initial=0) < 0:
+            raise CheckpointError(f"{path}: {files.shown(name)[:60]} is below 0, which no variance is; copy it again.")
+    if (classes := arrays.get("logits/bias", np.empty(0)).size) != charset.num_classes:
         raise CheckpointError(
             f"{folder} has weights for {classes} classes and an alphabet for {charset.num_classes}; "
             "config.json and weights.npz belong to different checkpoints."
@@ -156,6 +233,9 @@ def load_model(folder, charset: Charset, config: ModelConfig) -> "keras.Model":
     from htr.model import build_model
 
     arrays = load_weights(folder, charset)
+    held, least = sum(values.size for values in arrays.values()), _least_weights(config, charset.num_classes)
+    if least > 2 * held + 10_000:  # one that is merely of another shape is built, and told which
+        raise CheckpointError(f"{folder}: config.json is of a network of {least:,} weights, {WEIGHTS} holds {held:,}.")
     model = build_model(config, charset.num_classes)
     assign(model, arrays, str(Path(folder) / WEIGHTS))
     return model
@@ -165,7 +245,8 @@ def assign(model, arrays: dict[str, np.ndarray], name: str) -> None:
     """Give the model the weights of these names. CheckpointError where names or shapes differ."""
     wanted = {variable.path: variable for variable in model.weights}
     if differing := set(wanted) ^ set(arrays):
-        raise CheckpointError(f"{name} does not fit the network: {', '.join(sorted(differing)[:3])} ... differ.")
+        names = files.shown(", ".join(sorted(differing)[:3]))[:200]
+        raise CheckpointError(f"{name} does not fit the network: {names} ... differ.")
     for path, variable in wanted.items():
         if tuple(variable.shape) != arrays[path].shape:
             raise CheckpointError(

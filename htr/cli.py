@@ -17,6 +17,7 @@ COMMANDS = {  # command -> the module and the function that does it
     "lm": "cli_data",
     "export": "cli_export",
     "push": "cli_export",
+    "demo": "cli_demo",
 }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import sys
 
 from htr import listing
@@ -11,6 +12,12 @@ from htr.cli_shared import reader as load_reader
 
 def transcribe(args) -> int:
     """`htr transcribe` -> exit code."""
+    if args.engine == "ray":
+        return _in_bulk(args)
+    if args.actors or args.columns:
+        flag = "--actors" if args.actors else "--columns"
+        return complain(f"{flag} belongs to bulk reading; add --engine ray, or leave it out.", USAGE)
+    args.format = args.format or "text"
     if args.format == "parquet" and not args.out:
         return complain("--format parquet writes no text; add --out FILE.parquet.", USAGE)
     from tqdm import tqdm
@@ -27,6 +34,54 @@ def transcribe(args) -> int:
                 complain(str(outcome))
             sink.write(listing.record(path, outcome))
     return FAILED if failed else OK
+
+
+@contextlib.contextmanager
+def _hushed():
+    """Standard error for what is ours, while Ray's own processes write theirs into nothing."""
+    with os.fdopen(os.dup(2), "w") as terminal, open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            os.dup2(terminal.fileno(), 2)
+
+
+def _in_bulk(args) -> int:
+    """`htr transcribe --engine ray` -> exit code."""
+    if not args.out:
+        return complain("--engine ray writes a folder of parquet files; name it with --out FOLDER.", USAGE)
+    if args.format not in (None, "parquet"):
+        return complain(f"--engine ray writes parquet, no {args.format}; leave --format out.", USAGE)
+    if args.lexicon or args.lm or args.top:
+        return complain("--engine ray reads without --lexicon, --lm and --top; take another engine for them.", USAGE)
+    if set(args.columns or ()) - {"image"}:
+        return complain("--engine ray reads no column but the image; write --columns image=NAME.", USAGE)
+    from tqdm import tqdm
+
+    from htr import bulk
+
+    with _hushed() as terminal, tqdm(unit=" words", disable=None, file=terminal) as bar:
+
+        def progress(done: int, rows: int) -> None:
+            if bar.total is None:  # what an earlier run has read says nothing about the speed of this one
+                bar.reset(rows)
+                bar.initial = bar.n = done
+            bar.update(done - bar.n)
+
+        counts = bulk.read(
+            args.paths,
+            out=args.out,
+            checkpoint=args.checkpoint,
+            actors=args.actors,
+            batch_size=args.batch_size,
+            column=(args.columns or {}).get("image", "image"),
+            stdin=sys.stdin,
+            progress=progress,
+        )
+    kept = f", {counts.kept:,} of them by an earlier run" if counts.kept else ""
+    print(f"{args.out}: {counts.rows:,} rows read{kept}, {counts.failed:,} with an error")
+    return FAILED if counts.failed else OK
 
 
 @contextlib.contextmanager

@@ -34,7 +34,15 @@ def train(args) -> int:
 
 
 def _fit(dataset, validation, problems, args):
+    from htr import cache
     from htr.progress import Progress
+
+    said, folder = set(), cache.folder(args.cache)
+
+    def say(line: str) -> None:
+        if line not in said:  # training and validation words may be in one file
+            print(line, flush=True)
+        said.add(line)
 
     names = (
         "objective",
@@ -61,6 +69,8 @@ def _fit(dataset, validation, problems, args):
         data=args.data,
         problems=problems,
         callbacks=[Progress(training)],
+        cache=cache.Cache(folder, say) if folder else None,
+        devices=args.devices,
     )
 
 

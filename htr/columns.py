@@ -2,6 +2,7 @@
 
 import math
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ NAMES = {
     "segmentation": ("segmentation",),
 }
 _NEEDED = ("image", "text")
+_TURNS = frozenset("LRE RLE LRO RLO PDF LRI RLI FSI PDI".split())  # characters that show others in another order
+_MISNAMED = "its name is not valid Unicode: rename it"
 
 
 def mapping_of(names: Sequence[str], source: str, columns: dict[str, str]) -> dict[str, str]:
@@ -43,13 +46,26 @@ def from_rows(rows: Iterable[Row], source: str, folder: Path | None = None) -> S
     """What a reader found, in order -> Samples. Paths of images are relative to folder."""
     import pyarrow as pa
 
-    rows = list(rows)
+    rows = list(map(_storable, rows))
     image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     # pieces of 500 rows: one Arrow array holds at most 2 GB
     pieces = [rows[start : start + 500] for start in range(0, len(rows), 500)]
     images = pa.chunked_array([pa.array([row.image for row in piece], image) for piece in pieces], image)
     masks = pa.chunked_array([pa.array([row.mask for row in piece], image) for piece in pieces], image)
     return _samples(rows, images, masks, source, folder)
+
+
+def _storable(row: Row) -> Row:
+    """The row, or in place of one whose paths Arrow cannot hold a problem."""
+    paths = [row.path, *(each["path"] for each in (row.image, row.mask) if each)]
+    if all(path is None or _plain(path) == path for path in paths):
+        return row
+    return row._replace(path=_plain(row.path), image=None, mask=None, reason=row.reason or _MISNAMED)
+
+
+def _plain(text: str) -> str:
+    """text with its lone surrogates written out: bytes of a file name that are no UTF-8, or halves of a character."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def from_dataset(dataset: "Dataset", source: str, columns: dict[str, str], folder: Path | None) -> Samples:
@@ -134,7 +150,7 @@ def _dataset(rows: list[Row], images: "pa.ChunkedArray", masks: "pa.ChunkedArray
         "writer": (Value("string"), [_writer(row.writer) for row in rows]),
         "mask": (Image(decode=False), masks),
         "segmentation": (Value("string"), [row.segmentation for row in rows]),
-        "source": (Value("string"), [source] * len(rows)),
+        "source": (Value("string"), [_plain(source)] * len(rows)),
         "row": (Value("int64"), list(range(len(rows)))),
     }
     for name in ("writer", "mask", "segmentation"):
@@ -161,14 +177,19 @@ def _text(value: object) -> tuple[str | None, str | None]:
         value = str(value)  # a column of years and house numbers
     if not isinstance(value, str):
         return None, f"the text is of type {type(value).__name__}, no string"
-    return (normalize(value), None) if value.strip() else (None, "empty text")
+    if not value.strip():
+        return None, "empty text"
+    for c in value:
+        if unicodedata.category(c) in ("Cc", "Cs") or unicodedata.bidirectional(c) in _TURNS:
+            return None, f"the text holds the control character {ascii(c)}, which no one can write by hand"
+    return normalize(value), None
 
 
 def _writer(value: object) -> str | None:
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
     # pandas turns a column of whole numbers with a gap into floats
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else _plain(str(value))
 
 
 def _locate(images: "pa.ChunkedArray", folder: Path | None) -> tuple["pa.ChunkedArray", list[str | None]]:
@@ -183,6 +204,7 @@ def _locate(images: "pa.ChunkedArray", folder: Path | None) -> tuple["pa.Chunked
             paths[index] = os.path.normpath(os.path.join(folder or "", paths[index]))
     pairs = zip(sizes, paths, strict=True)
     reasons = [_file_reason(path) if size is None else _size_reason(size) for size, path in pairs]
+    paths = [path and _plain(path) for path in paths]
     chunks, start = [], 0
     for chunk in images.chunks:
         new = pa.array(paths[start : start + len(chunk)], pa.string())
@@ -194,6 +216,8 @@ def _locate(images: "pa.ChunkedArray", folder: Path | None) -> tuple["pa.Chunked
 def _file_reason(path: str | None) -> str | None:
     if not path:
         return "no image"
+    if _plain(path) != path:
+        return _MISNAMED
     try:
         return _size_reason(os.stat(path).st_size) if os.path.isfile(path) else "there is no such file"
     except (OSError, ValueError) as error:

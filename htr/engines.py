@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from htr.checkpoint import ONNX, WEIGHTS, CheckpointError
+from htr import files, onnx_check
+from htr.checkpoint import MAX_BYTES, ONNX, WEIGHTS, CheckpointError, load
 
 ENGINES = ("keras", "onnx", "openvino")
 
@@ -119,18 +120,27 @@ def choose(folder, name: str | None = None) -> OnnxEngine | OpenVinoEngine | Non
         raise CheckpointError(f"{folder} holds no {ONNX}; write it with {again}, or take the engine keras.")
     if not is_current(path):
         raise CheckpointError(f"{path} belongs to other weights than {WEIGHTS} beside it; write it anew with {again}.")
+    charset, config, _ = load(folder)
+    try:
+        onnx_check.check(files.read(path, MAX_BYTES), height=config.height, classes=charset.num_classes)
+    except (ValueError, OSError) as error:
+        reason = files.shown(getattr(error, "strerror", None) or error)
+        raise CheckpointError(f"{path} cannot be loaded ({reason}); export it again.") from None
     return {"onnx": OnnxEngine, "openvino": OpenVinoEngine}[name](path)
 
 
 def digest(weights: Path) -> str:
     """SHA-256 of a file of weights; an exported graph holds that of its own among its metadata."""
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+    return hashlib.sha256(files.read(weights, MAX_BYTES)).hexdigest()
 
 
 def is_current(path: Path) -> bool:
     """Whether an ONNX file belongs to the weights that lie beside it; alone in a folder it needs none."""
     weights = path.with_name(WEIGHTS)
-    return not weights.is_file() or digest(weights).encode() in path.read_bytes()
+    try:
+        return not weights.is_file() or digest(weights).encode() in files.read(path, MAX_BYTES)
+    except OSError as error:
+        raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}.") from None
 
 
 def _reason(error: Exception) -> str:

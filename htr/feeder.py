@@ -1,4 +1,4 @@
-"""Floor 2: augmentation in a process of its own, one pool of words ahead of the network.
+"""Floor 2: augmentation in processes of its own, one pool of words ahead of the network.
 
 Beside the training loop in one process it would hold the interpreter's lock while the network waits for its next
 batch. What comes back is a pure function of the task, so it does not matter where it was computed.
@@ -7,6 +7,7 @@ batch. What comes back is a pure function of the task, so it does not matter whe
 import pickle
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -19,10 +20,11 @@ from htr.augment import augment, augment_views, generator
 class Task(NamedTuple):
     """Words to augment: inks uint8 (height, width), perhaps masks of the same shapes, and each word's row.
 
+    inks: a list, or Inks in a file, of which only the places go through the pipe.
     views: how often each word is given back, one after the other, in one geometry (without masks).
     """
 
-    inks: list[np.ndarray]
+    inks: Sequence[np.ndarray]
     masks: list[np.ndarray] | None
     rows: list[int]
     min_widths: list[int]
@@ -31,25 +33,51 @@ class Task(NamedTuple):
     strength: float
     views: int = 1
 
+    def parts(self, count: int) -> list["Task"]:
+        """The same work in count pieces at most, in its order."""
+        size = -(-len(self.rows) // count)
+        cuts = [slice(start, start + size) for start in range(0, len(self.rows), size)]
+        lists = ("inks", "masks", "rows", "min_widths")
+        return [self._replace(**{name: (had := getattr(self, name)) and had[cut] for name in lists}) for cut in cuts]
+
 
 def work(task: Task) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """The (ink, mask) of each word, augmented by a generator that depends on seed, epoch and row alone."""
     results = []
     for i, row in enumerate(task.rows):
-        ink, mask, rng = task.inks[i], task.masks and task.masks[i], generator(task.seed, task.epoch, row)
+        ink, mask = task.inks[i], task.masks and task.masks[i]
+        if not task.strength and task.views == 1:
+            results.append((ink, mask))
+            continue
+        rng = generator(task.seed, task.epoch, row)
         if task.views > 1:
             options = {"views": task.views, "strength": task.strength, "min_width": task.min_widths[i]}
             results += [(view, None) for view in augment_views(ink, rng, **options)]
             continue
-        if task.strength:
-            done = augment(ink, rng, strength=task.strength, mask=mask, min_width=task.min_widths[i])
-            ink, mask = done if mask is not None else (done, None)
-        results.append((ink, mask))
+        done = augment(ink, rng, strength=task.strength, mask=mask, min_width=task.min_widths[i])
+        results.append(done if mask is not None else (done, None))
     return results
 
 
 class Feeder:
-    """A process that works on tasks in their order. `submit` returns at once; `close` ends the process."""
+    """Processes that share each task. `submit` returns at once; `close` ends them."""
+
+    def __init__(self, processes: int):
+        self.processes = [_Process() for _ in range(processes)]
+
+    def submit(self, task: Task) -> list[Future]:
+        """The future result of `work(task)`, in pieces."""
+        parts = task.parts(len(self.processes))
+        return [process.submit(part) for process, part in zip(self.processes, parts, strict=False)]
+
+    def close(self) -> None:
+        """End the processes; may be called twice."""
+        for process in self.processes:
+            process.close()
+
+
+class _Process:
+    """A process that works on tasks in their order."""
 
     def __init__(self):
         # not multiprocessing: that would import the user's script again, or fork a process full of threads
@@ -60,7 +88,6 @@ class Feeder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feeder")
 
     def submit(self, task: Task) -> Future:
-        """The future result of `work(task)`."""
         return self._thread.submit(self._ask, task)
 
     def _ask(self, task: Task):
@@ -72,7 +99,6 @@ class Feeder:
             return work(task)  # the process is gone (killed, no memory): nothing is lost but speed
 
     def close(self) -> None:
-        """End the process; may be called twice."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._process.kill()
         self._process.wait()

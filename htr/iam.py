@@ -9,6 +9,7 @@ from pathlib import Path
 
 from htr.page_xml import root_attributes
 from htr.rows import Row
+from htr.tables import read_lines
 
 # The lists of the "large writer independent text line recognition task", which come with the database
 SPLITS = {
@@ -52,7 +53,7 @@ def read_words(folder: Path, split: str | None = None) -> Iterator[Row]:
 def _rows(folder: Path, table: Path, wanted: list[str] | None, writers: "_Writers", split: str | None) -> Iterator[Row]:
     unseen = dict.fromkeys(wanted or [])
     listed = frozenset(unseen)
-    for number, line in enumerate(table.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_lines(table), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         name = line.split(" ", 1)[0]
@@ -96,7 +97,7 @@ def _split_ids(folder: Path, split: str) -> list[str]:
             f"{SPLITS[split]} is missing in {folder}, it lists what belongs to IAM's {split} split: "
             "unpack largeWriterIndependentTextLineRecognitionTask.zip there, or leave the split out."
         ) from error
-    return path.read_text(encoding="utf-8-sig").split()
+    return " ".join(read_lines(path)).split()
 
 
 class _Writers:
@@ -107,7 +108,7 @@ class _Writers:
         self._known: dict[str, str | None] = {}
         self._forms: dict[str, str] = {}
         forms = [path for path in (folder / "forms.txt", *sorted(folder.glob("*/forms.txt"))) if path.is_file()]
-        for line in forms[0].read_text(encoding="utf-8-sig").splitlines() if forms else []:
+        for line in read_lines(forms[0]) if forms else []:
             fields = line.split()
             if len(fields) > 1 and not line.startswith("#"):
                 self._forms[fields[0]] = fields[1]

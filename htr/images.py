@@ -4,23 +4,31 @@ Ink is a float32 array (height, width) in 0..1, ink 1 and paper 0, cropped to th
 file's mode, rotation, polarity or paper, the same word gives the same ink.
 """
 
+import contextlib
 import io
 import os
+import re
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from htr import files
 from htr.ink import crop_box, strengthen, to_strokes, window
 
 PAD = -1.0  # padding to the right of ink; no ink pixel can have this value
 MAX_WIDTH = 4096  # px of ink: a longer line costs memory in every layer, and is no line of handwriting
 MAX_PIXELS = 64_000_000  # px of the file, checked before its pixels are decoded
+MAX_BYTES = 256 << 20  # of the file; 64 million px of 4 bytes, not compressed
+MAX_SCANS = 100  # times that a JPEG goes over the picture; cameras' progressive files have about 10
 WORK_PIXELS = 2_000_000  # px: larger photos are shrunk first, so that the work per image is bounded
+LARGE = 16_000_000  # px or bytes: of such images one at a time is decoded, whatever the number of threads
+_MOST = {"AVIF": 16_000_000, "JPEG2000": 16_000_000, "WEBP": 32_000_000}  # px: they need 12 to 20 bytes for one
+_SCAN = re.compile(rb"\xff\xda\0[\x08\x0a\x0c\x0e][\1-\4]")
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,6 +38,7 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_one_large = threading.RLock()
 _quiet = threading.Lock()  # warnings' filters belong to the process: one thread at a time may change them
 
 
@@ -68,7 +77,7 @@ def to_ink(source, height: int) -> Ink:
     """An image as read_image takes it -> Ink of `height` px; raises ImageError."""
     name = _name(source)
     image, (full_width, _) = _read(source, name, height)
-    ink = to_strokes(_light(image))
+    ink = to_strokes(_light(image, name))
     zoom = full_width / image.width
     if ink is None:
         return Ink(np.zeros((height, height), np.float32), 0.0, full_width / height)
@@ -83,50 +92,72 @@ def to_ink(source, height: int) -> Ink:
 
 def _name(source) -> str:
     if isinstance(source, dict):
-        return str(source.get("path") or "the image")
-    if isinstance(source, (str, os.PathLike)):
-        return str(source)
-    return str(getattr(source, "filename", "") or "the image")
+        name = source.get("path")
+    elif isinstance(source, (str, os.PathLike)):
+        name = source
+    else:
+        name = getattr(source, "filename", "")
+    return files.shown(name or "the image")
 
 
 def _read(source, name: str, height: int | None) -> tuple[Image.Image, tuple[int, int]]:
     """source -> upright image and the upright (width, height) of the original; shrunk early where height is given."""
-    if isinstance(source, np.ndarray):
-        image = _from_array(source, name)
-    elif isinstance(source, Image.Image):
-        image = source
-    else:
-        image = _open(_data(source, name), name)
-    size = image.size
-    if size[0] * size[1] > MAX_PIXELS:
-        raise ImageError(f"{name} has {size[0]}x{size[1]} px, at most {MAX_PIXELS:,} px are read: scale it down.")
+    with contextlib.ExitStack() as turn:
+        if isinstance(source, np.ndarray):
+            image = _from_array(source, name)
+        elif isinstance(source, Image.Image):
+            image = source
+        else:
+            image = _open(_data(source, name, turn), name)
+        size = image.size
+        if size[0] * size[1] > LARGE:
+            turn.enter_context(_one_large)
+        orientation = _decode(image, name, height if image is not source else None)
+        if orientation in (5, 6, 7, 8):
+            size = size[::-1]
+        if height and size[0] * height > MAX_WIDTH * size[1]:
+            raise _too_wide(name, round(size[0] * height / size[1]), height)
+        if height and (factor := _factor(image.size)) > 1:
+            image = _shrunk(image, factor, name)
+    return (image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image), size
+
+
+def _decode(image: Image.Image, name: str, height: int | None) -> object:
+    """Load the pixels, large JPEGs smaller where height is given -> the EXIF orientation."""
+    width, tall = image.size
+    if width * tall > (most := _most(image)):
+        kind = "" if most == MAX_PIXELS else f" of this kind of {image.format}"
+        raise ImageError(f"{name} has {width}x{tall} px, at most {most:,} px are read{kind}: scale it down.")
     try:
-        if height and size[0] * size[1] > WORK_PIXELS and image is not source:
-            image.draft(None, _bounded(size))  # JPEG decodes at 1/2, 1/4 or 1/8 for next to nothing
-        image.load()
+        if height and width * tall > WORK_PIXELS:
+            factor = _factor(image.size)
+            image.draft(None, (width // factor, tall // factor))  # JPEG decodes at 1/2, 1/4 or 1/8 for next to nothing
+        if image.format != "TIFF":
+            image.load()
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken EXIF data is no reason to speak
-            turn = image.getexif().get(0x0112)
+            image.load()  # a TIFF reads its tags again here
+            return image.getexif().get(0x0112)
     except Exception as error:  # Pillow's decoders raise anything, from SyntaxError to struct.error
         raise ImageError(f"{name} cannot be decoded, it may be cut short or damaged: {_reason(error)}.") from error
-    if turn in (5, 6, 7, 8):
-        size = size[::-1]
-    if height and size[0] * height > MAX_WIDTH * size[1]:
-        raise _too_wide(name, round(size[0] * height / size[1]), height)
-    if height:
-        factor = max(image.size[0] // _bounded(image.size)[0], 1)
-        image = Image.fromarray(_light(image)).reduce(factor) if factor > 1 else image
-    return (image.transpose(_TRANSPOSE[turn]) if turn in _TRANSPOSE else image), size
 
 
-def _data(source, name: str) -> bytes:
+def _most(image: Image.Image) -> int:
+    """How many px are read of such a file: what Pillow decodes in Python takes a microsecond a px."""
+    decoder = image.tile[0][0] if getattr(image, "tile", None) else None
+    return WORK_PIXELS if decoder in Image.DECODERS else _MOST.get(image.format, MAX_PIXELS)
+
+
+def _data(source, name: str, turn: contextlib.ExitStack) -> bytes:
     if isinstance(source, dict):
         source = source["bytes"] if source.get("bytes") is not None else source.get("path")
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
     elif isinstance(source, (str, os.PathLike)):
         try:
-            data = Path(source).read_bytes()
+            if "\0" not in str(source) and os.path.getsize(source) > LARGE:
+                turn.enter_context(_one_large)
+            data = files.read(source, MAX_BYTES)
         except OSError as error:
             raise ImageError(f"{name} cannot be opened: {error.strerror or error}.") from error
     else:
@@ -142,13 +173,20 @@ def _open(data: bytes, name: str) -> Image.Image:
     try:
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the size is checked against MAX_PIXELS, one refusal is enough
-            return Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data))
     except Image.UnidentifiedImageError as error:
         raise ImageError(f"{name} is no image that Pillow can read: give a PNG, JPEG, WebP or TIFF.") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} has too many px, at most {MAX_PIXELS:,} px are read: scale it down.") from error
     except Exception as error:
         raise ImageError(f"{name} cannot be opened as an image: {_reason(error)}.") from error
+    if image.format == "EPS":  # Pillow would have Ghostscript run it
+        raise ImageError(f"{name} is PostScript, a program and no picture: give a PNG, JPEG, WebP or TIFF.")
+    if image.format == "JPEG2000" and len(data) > LARGE:  # half a microsecond a byte
+        raise ImageError(f"{name} has {len(data):,} bytes, at most {LARGE:,} of a JPEG 2000 are read: save it as JPEG.")
+    if image.format in ("JPEG", "MPO") and (scans := len(_SCAN.findall(data))) > MAX_SCANS:
+        raise ImageError(f"{name} has {scans:,} scans, at most {MAX_SCANS} are read: save it anew as PNG or JPEG.")
+    return image
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:
@@ -180,19 +218,38 @@ def _too_wide(name: str, width: int, height: int) -> ImageError:
     )
 
 
-def _bounded(size: tuple[int, int]) -> tuple[int, int]:
-    factor = max(1, int(np.sqrt(size[0] * size[1] / WORK_PIXELS)))
-    return size[0] // factor, size[1] // factor
+def _factor(size: tuple[int, int]) -> int:
+    return max(1, int(np.sqrt(size[0] * size[1] / WORK_PIXELS)))
 
 
-def _light(image: Image.Image) -> np.ndarray:
+def _shrunk(image: Image.Image, factor: int, name: str) -> Image.Image:
+    """Luminance at 1/factor of the size, band by band: the whole is never held a second time."""
+
+    def bands() -> Iterator[Image.Image]:
+        rows = factor * max(1, WORK_PIXELS // (factor * image.width))
+        for top in range(0, image.height, rows):
+            yield image.crop((0, top, image.width, min(top + rows, image.height)))
+
+    top = max(float(np.asarray(band).max()) for band in bands()) if _deep(image) else None
+    parts = [np.asarray(Image.fromarray(_light(band, name, top)).reduce(factor)) for band in bands()]
+    return Image.fromarray(np.concatenate(parts))
+
+
+def _deep(image: Image.Image) -> bool:
+    return image.mode.startswith(("I", "F"))
+
+
+def _light(image: Image.Image, name: str, top: float | None = None) -> np.ndarray:
     """Any mode -> luminance (h, w) in 0..255, uint8 or float32 where the file holds more; transparent parts over white.
 
     Luminance and not the channel of most contrast: a grey copy of a coloured word must give the same ink.
+    top: the largest value, where the image is part of another.
     """
-    if image.mode.startswith(("I", "F")):
+    if _deep(image):
         values = np.maximum(np.asarray(image).astype(np.float32), 0)
-        top = float(values.max())
+        top = float(values.max()) if top is None else max(top, 0.0)
+        if not np.isfinite(top):
+            raise ImageError(f"{name} holds NaN or infinite pixels: give it numbers for them.")
         whole = 2.0 ** max(8, np.ceil(np.log2(top + 1))) - 1 if top > 1 else 1.0  # 255, 4095, 65535: the depth in use
         return values * np.float32(255 / whole)
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:

@@ -19,6 +19,8 @@ def expand(paths: Iterable[str], *, stdin: Iterable[str] = ()) -> Iterator[str]:
     """
     for path in paths:
         if path == "-":
+            if hasattr(stdin, "reconfigure"):
+                stdin.reconfigure(errors="surrogateescape")  # a file name need not be valid text
             yield from expand(line.rstrip("\r\n") for line in stdin if line.strip())
         elif os.path.isdir(path):
             yield from _images(Path(path)) or [path]
@@ -97,7 +99,8 @@ class Table:
         self.file = pyarrow.parquet.ParquetWriter(path, self.schema)
 
     def write(self, row: dict) -> None:
-        self.rows.append(row)
+        # a file name need not be valid text, a cell must
+        self.rows.append({**row, "path": row["path"].encode("utf-8", "backslashreplace").decode()})
         if len(self.rows) == _ROWS:
             self._flush()
 

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from htr.devices import over_devices
 from htr.masks import PACKAGE, hide, spread, take_mask
 
 # activations with f(0) = 0
@@ -111,14 +112,16 @@ class MaskedBatchNormalization(MaskedLayer):
         # first along the axes that the mask does not know (the height): what is then to be masked is small
         free = tuple(axis for axis in axes if counts.shape[axis] == 1 and features.shape[axis] != 1)
         size = math.prod(ops.shape(features)[axis] for axis in free)
-        count = ops.sum(counts) * ops.cast(size, "float32")
 
-        def average(values):
+        def total(values):
             values = ops.sum(values, axis=free, keepdims=True) if free else values
-            return ops.sum(values * counts, axis=axes) / ops.maximum(count, 1.0)
+            return ops.sum(values * counts, axis=axes)
 
-        mean = average(features)
-        variance = ops.maximum(average(ops.square(features)) - ops.square(mean), 0.0)
+        count = ops.sum(counts) * ops.cast(size, "float32")
+        # where devices share a batch, the statistics are the whole batch's
+        count, values, squares = over_devices([count, total(features), total(ops.square(features))])
+        mean = values / ops.maximum(count, 1.0)
+        variance = ops.maximum(squares / ops.maximum(count, 1.0) - ops.square(mean), 0.0)
         keep = ops.where(count > 0, self.momentum, 1.0)
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * keep + ops.stop_gradient(now) * (1.0 - keep))

@@ -40,6 +40,12 @@ def _positive(value: str) -> int:
     return int(value)
 
 
+def _port(value: str) -> int:
+    if not value.isdecimal() or int(value) > 65535:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a port from 0 to 65535")
+    return int(value)
+
+
 def _share(value: str) -> float:
     try:
         share = float(value)
@@ -69,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
         ("align", _align_flags, "cut whole lines with texts into words to train on"),
         ("export", _export_flags, "write a reader for ONNX Runtime, OpenVINO or LiteRT"),
         ("push", _push_flags, "put a reader on the hub"),
+        ("demo", _demo_flags, "serve a page to draw and drop words on"),
     ):
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
         command.set_defaults(columns=None)
@@ -132,6 +139,8 @@ def _train_flags(command) -> None:
     add("--augment", type=_share, metavar="X", help="strength of the augmentation, 0 to 1 (default: 1)")
     add("--seed", type=int, default=0, metavar="S")
     add("--mixed-precision", action="store_true", help="compute in bfloat16")
+    add("--devices", type=_positive, default=1, metavar="N", help="share every batch among N devices (default: 1)")
+    add("--cache", metavar="DIR|off", help="where decoded words are kept (default: $HTR_CACHE, else ~/.cache/htr)")
     add("--corrections", metavar="FILE", help="of htr check: labels to correct, rows to drop")
     add(
         "--skip-bad",
@@ -178,17 +187,19 @@ def _transcribe_flags(command) -> None:
     command.add_argument(
         "paths", nargs="+", metavar="PATH", help="image, folder, pattern, or - for a list on standard input"
     )
-    _reader_flags(command)
-    command.add_argument("--format", choices=FORMATS, default="text")
+    _reader_flags(command, (*ENGINES, "ray"))
+    command.add_argument("--actors", type=_positive, metavar="N", help="of the engine ray: processes that read")
+    command.add_argument("--columns", type=_columns, metavar="image=NAME", help="of the engine ray: for parquet files")
+    command.add_argument("--format", choices=FORMATS, help="default: text; parquet with the engine ray")
     command.add_argument("--top", type=_positive, metavar="N", help="tell the N likeliest texts of each word (jsonl)")
     _language_flags(command)
-    command.add_argument("--out", metavar="FILE", help="default: standard output")
+    command.add_argument("--out", metavar="FILE", help="default: standard output; a folder with the engine ray")
     command.add_argument("--batch-size", type=_positive, default=64, metavar="N")
 
 
-def _reader_flags(command) -> None:
+def _reader_flags(command, engines=ENGINES) -> None:
     command.add_argument("--checkpoint", metavar="DIR", help=_CHECKPOINT)
-    command.add_argument("--engine", choices=ENGINES, help="default: onnx where it is installed and exported")
+    command.add_argument("--engine", choices=engines, help="default: onnx where it is installed and exported")
 
 
 def _export_flags(command) -> None:
@@ -201,3 +212,13 @@ def _export_flags(command) -> None:
 def _push_flags(command) -> None:
     command.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a reader")
     command.add_argument("name", metavar="OWNER/NAME", help="where htr.load('hf://OWNER/NAME') will find it")
+
+
+def _demo_flags(command) -> None:
+    _reader_flags(command)
+    command.add_argument(
+        "--port", type=_port, default=7860, metavar="N", help="default: 7860; 0 takes any that is free"
+    )
+    command.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="0.0.0.0 lets others in (default: 127.0.0.1)"
+    )

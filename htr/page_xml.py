@@ -6,6 +6,7 @@ ALTO: the Library of Congress' "Analyzed Layout and Text Object", versions 2 to 
 """
 
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -16,11 +17,14 @@ from xml.parsers import expat
 import numpy as np
 from PIL import Image
 
+from htr import files
 from htr.images import ImageError, read_image
-from htr.polygon import crop
+from htr.polygon import crop, work
 from htr.rows import Row
 
 MAX_XML_BYTES = 64 << 20  # a page of 10,000 words with glyphs takes about 20 MB
+MAX_ELEMENTS = 1_000_000  # such a page has 400,000
+MAX_WORK = 60_000_000  # px of all regions' boxes, many points counted in (`polygon.work`); or 4 times the page
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 _NO_PAGES = ("mets", "TrpDocMetadata", "trpDocMetadata")  # files that stand beside pages in exports
 
@@ -45,16 +49,20 @@ class Page(NamedTuple):
 
 
 def parse_xml(path: Path) -> Element:
-    """XML file -> its root; tags and attributes lose their namespace. ValueError for what is not XML, too large, or has
-    a DOCTYPE: entities can read other files and grow without end, and PAGE and ALTO need none."""
-    if path.stat().st_size > MAX_XML_BYTES:
-        raise ValueError(f"{path} has more than {MAX_XML_BYTES:,} bytes: split it by page.")
-    builder, parser = TreeBuilder(), expat.ParserCreate(namespace_separator="}")
+    """XML file -> its root; tags and attributes lose their namespace. OSError where it is too large, ValueError for
+    what is not XML or has a DOCTYPE: entities can read other files and grow without end, and PAGE needs none."""
+    builder, parser, count = TreeBuilder(), expat.ParserCreate(namespace_separator="}"), itertools.count(1)
+
+    def start(tag: str, attributes: dict) -> None:
+        if next(count) > MAX_ELEMENTS:
+            raise ValueError(f"{path} has more than {MAX_ELEMENTS:,} elements: split it by page.")
+        builder.start(_local(tag), _locals(attributes))
+
     parser.buffer_text = True
-    parser.StartElementHandler = lambda tag, attributes: builder.start(_local(tag), _locals(attributes))
+    parser.StartElementHandler = start
     parser.EndElementHandler = lambda tag: builder.end(_local(tag))
     parser.CharacterDataHandler = builder.data
-    _feed(parser, path.read_bytes(), path, whole=True)
+    _feed(parser, files.read(path, MAX_XML_BYTES), path, whole=True)
     return builder.close()
 
 
@@ -75,7 +83,7 @@ def _feed(parser, data: bytes, path: Path, *, whole: bool) -> None:
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
     try:
         parser.Parse(data, whole)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:  # LookupError: an encoding that no one knows
         raise ValueError(f"{path} is not well-formed XML: {error}.") from error
 
 
@@ -195,7 +203,7 @@ def read_pages(folder: Path) -> Iterator[Row]:
             continue
         try:
             image = _image_path(page.image, path, folder)
-        except ValueError as error:
+        except (ValueError, OSError, RuntimeError) as error:  # a name too long, links in a circle
             yield from _unusable(page, path, _reason(error, path))
             continue
         if image in pages:
@@ -217,7 +225,7 @@ def _read(path: Path) -> Page | None:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    return str(error).removeprefix(f"{path} ").rstrip(".")
+    return str(getattr(error, "strerror", None) or error).removeprefix(f"{path} ").rstrip(".")
 
 
 def _unusable(page: Page, path: Path, reason: str) -> Iterator[Row]:
@@ -231,11 +239,15 @@ def _rows(page: Page, path: Path, image: Path) -> Iterator[Row]:
     except ImageError as error:
         yield from _unusable(page, path, _reason(error, path))
         return
+    left = max(MAX_WORK, 4 * pixels.shape[0] * pixels.shape[1])
     for region in page.regions:
         name = f"{path}#{region.name}"
         try:
             # a point of the XML is a pixel's middle, which a scan in another resolution has elsewhere
-            data = _png(crop(pixels, [(polygon + 0.5) * scale - 0.5 for polygon in region.polygons]))
+            polygons = [(polygon + 0.5) * scale - 0.5 for polygon in region.polygons]
+            if (left := left - work(pixels, polygons)) < 0:
+                raise ImageError("the regions up to this one cover the page many times: split it, or simplify them.")
+            data = _png(crop(pixels, polygons))
             yield Row(name, {"bytes": data, "path": name}, region.text)
         except ImageError as error:
             yield Row(name, None, region.text, reason=_reason(error, path))

@@ -13,12 +13,7 @@ def crop(page: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
 
     ImageError where there is no polygon, or nothing of it on the page.
     """
-    if not polygons or any(len(polygon) < 3 for polygon in polygons):
-        raise ImageError("the region has no polygon of three points or more.")
-    low = np.max([polygon.min(0) for polygon in polygons], axis=0)
-    high = np.min([polygon.max(0) for polygon in polygons], axis=0)
-    left, top = np.clip(np.floor(low), 0, page.shape[1::-1]).astype(int)
-    right, bottom = np.clip(np.ceil(high) + 1, 0, page.shape[1::-1]).astype(int)
+    left, top, right, bottom = _box(page, polygons)
     mask = np.ones((max(bottom - top, 0), max(right - left, 0)), np.uint8)
     for polygon in polygons if mask.size else []:
         inside = np.zeros_like(mask)
@@ -34,6 +29,28 @@ def crop(page: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
     around = around[:: max(1, len(around) // 64), :: max(1, around.shape[1] // 64)]
     inside = mask.astype(bool).reshape(mask.shape + (1,) * (page.ndim - 2))
     return np.where(inside, window, _paper(window, mask, around))
+
+
+def work(page: np.ndarray, polygons: list[np.ndarray]) -> int:
+    """What a crop costs, in px of a plain box: every point may be an edge that crosses all rows and is sorted in each.
+
+    Measured of OpenCV's fillPoly: 1.6 ns for n (10 rows + n), against 50 ns for a px that is cut out, packed and read.
+    """
+    left, top, right, bottom = _box(page, polygons)
+    rows = max(bottom - top, 0)
+    return rows * max(right - left, 0) + sum(len(each) * (10 * rows + len(each)) for each in polygons) // 30
+
+
+def _box(page: np.ndarray, polygons: list[np.ndarray]) -> tuple[int, int, int, int]:
+    if not polygons or any(len(polygon) < 3 for polygon in polygons):
+        raise ImageError("the region has no polygon of three points or more.")
+    if not all(np.isfinite(polygon).all() for polygon in polygons):
+        raise ImageError("the region's polygon has points without a place: write numbers of at most 15 digits.")
+    low = np.max([polygon.min(0) for polygon in polygons], axis=0)
+    high = np.min([polygon.max(0) for polygon in polygons], axis=0)
+    left, top = np.clip(np.floor(low), 0, page.shape[1::-1]).astype(int)
+    right, bottom = np.clip(np.ceil(high) + 1, 0, page.shape[1::-1]).astype(int)
+    return int(left), int(top), int(right), int(bottom)
 
 
 def _paper(window: np.ndarray, mask: np.ndarray, around: np.ndarray) -> np.ndarray:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from htr.files import shown
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -36,7 +38,7 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.source} row {self.row}{f' ({self.path})' if self.path else ''}: {self.reason}"
+        return shown(f"{self.source} row {self.row}{f' ({self.path})' if self.path else ''}: {self.reason}")
 
 
 class Samples(NamedTuple):
@@ -56,7 +58,7 @@ def problem(dataset: "Dataset", index: int, reason: str) -> Problem:
 
 def write_problems(problems: Iterable[Problem], path: str | os.PathLike) -> None:
     """problems -> a UTF-8 CSV of source, row, path, reason."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(["source", "row", "path", "reason"])
         writer.writerows([each.source, each.row, each.path, each.reason] for each in problems)

@@ -155,7 +155,8 @@ class Run(keras.callbacks.Callback):
                 self.reader.save(self.out)
             else:
                 self.stale += 1
-        row |= {"learning_rate": float(self.model.optimizer.learning_rate), "epoch_seconds": round(seconds, 2)}
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row |= {"learning_rate": rate, "epoch_seconds": round(seconds, 2)}
         self.history.append(row | {"seconds": round(self.seconds, 2)})
         self.elapsed = self.seconds
         self._begin = time.monotonic()
@@ -188,7 +189,8 @@ class Run(keras.callbacks.Callback):
         """Corpus CER on the validation words, read the way a user's images are read."""
         if self.validation is None:
             return math.nan
-        inks = [Ink(floats(ink), 0.0, 1.0) for ink in self.validation.inks]
-        readings = [word.text for word in self.reader.transcribe(inks)]
+        # a stream: the words of a large set are in a file, and never all in memory
+        inks = (Ink(floats(ink), 0.0, 1.0) for ink in self.validation.inks)
+        readings = [word.text for word in self.reader.stream(inks)]
         self.last = list(zip(self.validation.texts, readings, strict=True))
         return sum(edits(*pair) for pair in self.last) / sum(len(text) for text in self.validation.texts)

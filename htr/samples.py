@@ -10,6 +10,7 @@ import numpy as np
 from htr import iam, page_xml
 from htr.checking import Check, check
 from htr.columns import NAMES, from_dataset, from_rows, mapping_of
+from htr.files import shown
 from htr.rows import Problem, Row, Samples, problem, write_problems
 from htr.tables import read_table
 
@@ -24,6 +25,7 @@ _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _IN_MEMORY = 2 << 30  # bytes: a larger parquet file goes through the cache of datasets and is read from disk
+_INFLATED = 50  # times that a parquet file may grow when it is read; images hardly do
 _KINDS = (
     "a parquet or arrow file, a CSV/TSV/JSONL of path and text, a folder with metadata.csv/.jsonl/.parquet, "
     "a folder of PAGE or ALTO XML, iam:DIR[:split] or hf://owner/name[/config][:split]"
@@ -65,9 +67,11 @@ def _load(source: str, columns: dict[str, str]) -> Samples:
         return from_rows(iam.read_words(*iam.parse_source(source)), source)
     path = Path(source)
     if not path.exists():
-        raise FileNotFoundError(f"There is no file or folder {source}; give {_KINDS}.")
+        raise FileNotFoundError(f"There is no file or folder {shown(source)}; give {_KINDS}.")
     if path.is_dir():
         return _from_folder(path, source, columns)
+    if not path.is_file():
+        raise ValueError(f"{source} is a pipe, socket or device; give a regular file.")
     if path.suffix.lower() in _TABLES:
         return _from_table(path, source, columns)
     if path.suffix.lower() in (".parquet", ".arrow"):
@@ -82,9 +86,7 @@ def _from_folder(path: Path, source: str, columns: dict[str, str]) -> Samples:
     if found := [path / name for name in _METADATA if (path / name).is_file()]:
         return _from_imagefolder(found[0], source, columns)
     if (path / "state.json").is_file():
-        from datasets import load_from_disk
-
-        return from_dataset(load_from_disk(str(path)), source, columns, path)
+        return from_dataset(_saved(path), source, columns, path)
     if next(path.rglob("*.xml"), None):
         return from_rows(page_xml.read_pages(path), source)
     if below := sorted({each.parent.name for name in _METADATA for each in path.glob(f"*/{name}")}):
@@ -147,13 +149,46 @@ def _columnar(path: Path, columns: dict[str, str]) -> "Dataset":
             except pa.ArrowInvalid:  # the file format of Arrow and not its stream, which datasets writes
                 with pa.memory_map(str(path)) as file:
                     return Dataset(InMemoryTable(pa.ipc.open_file(file).read_all()))
-        names = list(mapping_of(pq.read_schema(path).names, str(path), columns).values())
+        metadata = pq.read_metadata(path)
+    except Exception as error:  # Arrow and datasets each raise their own kinds
+        raise _unreadable(path, error) from error
+    names = list(mapping_of(metadata.schema.to_arrow_schema().names, str(path), columns).values())
+    _inflated(path, metadata)
+    try:
         if path.stat().st_size > _IN_MEMORY:
             return Dataset.from_parquet(str(path), columns=names)
         return Dataset(InMemoryTable(pq.read_table(path, columns=names)), fingerprint=os.urandom(8).hex())
-    except (pa.ArrowException, OSError) as error:
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    reason = str(error).split("\n")[0].rstrip(".")
+    return ValueError(f"{path} is not a readable {path.suffix[1:]} file, it may be cut short: {reason}.")
+
+
+def _inflated(path: Path, metadata) -> None:
+    """ValueError where a small parquet file would fill the memory."""
+    held, rows = path.stat().st_size, metadata.num_rows
+    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    if rows > held or size > max(_INFLATED * held, _IN_MEMORY // 4):
+        raise ValueError(
+            f"{path} says that its {held:,} bytes are {rows:,} rows of {size:,} bytes, more than images can be packed: "
+            "write it anew with the images as PNG or JPEG."
+        )
+
+
+def _saved(path: Path) -> "Dataset":
+    from datasets import Dataset, load_from_disk
+
+    try:
+        dataset = load_from_disk(str(path))
+    except Exception as error:  # datasets raises many kinds
         reason = str(error).split("\n")[0].rstrip(".")
-        raise ValueError(f"{path} is not a readable {path.suffix[1:]} file, it may be cut short: {reason}.") from error
+        raise ValueError(f"{path} has a state.json and is no dataset that was saved whole: {reason}.") from error
+    if not isinstance(dataset, Dataset):
+        raise ValueError(f"{path} holds the splits {', '.join(dataset)}; give one of its folders.")
+    return dataset
 
 
 def _hub(source: str) -> "Dataset":

@@ -1,6 +1,7 @@
 """Floor 6: train a reader: fit, validate through the reader's own path, keep the best, resume exactly."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -8,9 +9,11 @@ import keras
 
 from htr import checkpoint, objectives
 from htr.batches import Batches, Words, floats, read_words
+from htr.cache import Cache
 from htr.calibration import fit_temperature
 from htr.charset import Charset
 from htr.config import ModelConfig, TrainConfig, preset, to_json
+from htr.devices import AdamW, find, spread
 from htr.images import Ink
 from htr.learner import Learner
 from htr.model import build_model
@@ -19,6 +22,7 @@ from htr.samples import Problem, write_problems
 from htr.transcriber import Transcriber
 
 PROBLEMS = "problems.csv"
+CALIBRATED = 20_000  # validation words, at most, that the temperature is fitted on
 
 
 def train(
@@ -34,6 +38,8 @@ def train(
     data: Sequence[str] = (),
     problems: Sequence[Problem] = (),
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    cache: Cache | None = None,
+    devices: int = 1,
 ) -> Transcriber:
     """Datasets of image and text -> the reader with the best validation CER, kept in the folder `out`.
 
@@ -41,38 +47,27 @@ def train(
     never stopped. Without validation the last reader is kept. init is a checkpoint to start from: its network is kept,
     its alphabet grows and shrinks to that of the training texts. Rows that cannot be learned or, in validation, not be
     read stop the run (ValueError); with skip_bad they are left out and listed in problems.csv, behind the problems that
-    loading the data found. data names the training data in the checkpoint.
+    loading the data found. data names the training data in the checkpoint. With a cache, images are decoded once for
+    all runs. devices shares every batch among so many (JAX, TensorFlow); what is learned stays the same.
     """
     out = Path(out)
+    if devices > 1:
+        find(devices)  # what is not there is refused before hours of decoding
     cv2.setNumThreads(1)  # augmentation shares the cores with the network: threads of its own slow both down
     start = Transcriber.load(init) if init is not None else None
     config = start.config if start else model or preset("small")
-    words = _usable(read_words(train, config.height, fits=_fits(config, training)), "training", skip_bad=skip_bad)
-    held = None
-    if validation is not None:
-        held = _usable(read_words(validation, config.height), "validation", skip_bad=skip_bad)
+    read = partial(read_words, height=config.height, cache=cache)
+    words = _usable(read(train, fits=_fits(config, training)), "training", skip_bad=skip_bad)
+    held = _usable(read(validation), "validation", skip_bad=skip_bad) if validation is not None else None
     if found := [*problems, *words.problems, *(held.problems if held else [])]:
         out.mkdir(parents=True, exist_ok=True)
         write_problems(found, out / PROBLEMS)
-    reader = _reader(words, config, training, start)
-    reader.training = {"data": list(data), "words": len(words), "config": to_json(training)}
-    reader.training["init"] = start.name if start else None
-    run = Run(reader, training, out, held, resume=resume)
-    batches = _batches(words, reader, training, run.epoch)
-    learner = _learner(reader, training)
-    try:
-        run.restore(learner, steps=len(batches))
-        if not run.finished:
-            learner.fit(
-                batches,
-                initial_epoch=run.epoch,
-                epochs=training.epochs or 1_000_000,
-                shuffle=False,  # the batches draw their own order, which a resumed run repeats
-                verbose=0,
-                callbacks=[run, *callbacks],
-            )
-    finally:
-        batches.close()
+    with spread(devices):
+        reader = _reader(words, config, training, start)
+        reader.training = {"data": list(data), "words": len(words), "config": to_json(training)}
+        reader.training["init"] = start.name if start else None
+        run = Run(reader, training, out, held, resume=resume)
+        _fit(run, _batches(words, reader, training, run.epoch, devices), callbacks)
     best = Transcriber.load(out)
     if held is not None:
         _calibrate(best, held)
@@ -80,11 +75,30 @@ def train(
     return best
 
 
+def _fit(run: Run, batches: Batches, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    learner = _learner(run.reader, run.training, batches.devices)
+    try:
+        run.restore(learner, steps=len(batches))
+        if not run.finished:
+            learner.fit(
+                batches,
+                initial_epoch=run.epoch,
+                epochs=run.training.epochs or 1_000_000,
+                shuffle=False,  # the batches draw their own order, which a resumed run repeats
+                verbose=0,
+                callbacks=[run, *callbacks],
+            )
+    finally:
+        batches.close()
+
+
 def _calibrate(reader: Transcriber, held: Words) -> None:
     """Give the reader the temperature at which its confidences on the validation words mean what they say."""
-    logits = reader.logits([Ink(floats(ink), 0.0, 1.0) for ink in held.inks])
+    # spread over all of them where they are more than one number needs, and more than memory should hold
+    rows = range(0, len(held), -(-len(held) // CALIBRATED))
+    logits = reader.logits([Ink(floats(held.inks[row]), 0.0, 1.0) for row in rows])
     readings = reader.objective.decode(logits)
-    right = [reader.charset.decode(r.ids) == text for r, text in zip(readings, held.texts, strict=True)]
+    right = [reader.charset.decode(reading.ids) == held.texts[row] for row, reading in zip(rows, readings, strict=True)]
     if any(right) and not all(right):
         reader.temperature = round(fit_temperature(logits, right, decode=reader.objective.decode), 4)
 
@@ -123,7 +137,7 @@ def _reader(words: Words, config: ModelConfig, training: TrainConfig, start: Tra
     return Transcriber(network, charset, config, training.objective, training.objective_options)
 
 
-def _batches(words: Words, reader: Transcriber, training: TrainConfig, epoch: int) -> Batches:
+def _batches(words: Words, reader: Transcriber, training: TrainConfig, epoch: int, devices: int) -> Batches:
     return Batches(
         words,
         reader.charset,
@@ -136,6 +150,7 @@ def _batches(words: Words, reader: Transcriber, training: TrainConfig, epoch: in
         views=reader.objective.views,
         width_step=64 if keras.backend.backend() == "jax" else 1,
         process=training.workers > 0 and training.augment > 0,
+        devices=devices,
     )
 
 
@@ -157,9 +172,9 @@ def transplant(start: Transcriber, network: keras.Model, charset: Charset) -> di
     return {"kept": "".join(kept), "new": "".join(c for c in charset.characters if c not in kept), "gone": gone}
 
 
-def _learner(reader: Transcriber, training: TrainConfig) -> Learner:
+def _learner(reader: Transcriber, training: TrainConfig, devices: int) -> Learner:
     learner = Learner(reader.model, reader.objective)
-    optimizer = keras.optimizers.AdamW(
+    optimizer = (AdamW if devices > 1 else keras.optimizers.AdamW)(
         training.learning_rate, weight_decay=training.weight_decay, global_clipnorm=training.clip_norm
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])

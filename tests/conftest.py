@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+os.environ.setdefault("HTR_CACHE", "off")  # a test leaves nothing in the folder of the user
+
 NO_DATA = "shared data not found"
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -96,7 +96,7 @@ def test_a_process_of_its_own_makes_the_same_batches():
                 np.testing.assert_array_equal(beside[i][0], plain[i][0])
             plain.on_epoch_end()
             beside.on_epoch_end()
-        beside._feeder._process.kill()  # as the kernel does when memory runs out
+        beside._feeder.processes[0]._process.kill()  # as the kernel does when memory runs out
         np.testing.assert_array_equal(beside[3][0], plain[3][0])
     finally:
         beside.close()

@@ -21,18 +21,19 @@ DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {".py", ".md", ".toml", ".txt", ".ipynb", ".json", ".csv", ".yml", ""}
 
 FLOORS = [
-    "charset config metrics ink masks letters names listing options",
+    "charset config files onnx_check metrics ink masks letters names listing options",
     """samples columns checking rows tables page_xml polygon iam images augment warp synth hand paper strokes outlines
     fonts vocabulary padding keras_metrics masking normalization recurrent losses ctc lattice decoding feeder plotting
+    cache devices blocks
     calibration report_parts alignment corrections audit_page beam language""",
     "model ctc_variants search onnx_graph",
     "objectives",
     "batches checkpoint learner",
     "engines transcriber",
     "evaluation run align",
-    "training report_sections report_confidence export",
-    "progress cli_shared report audit",
-    "cli_data cli_train cli_read cli_export",
+    "training report_sections report_confidence export bulk",
+    "progress cli_shared report audit demo demo_parts demo_page demo_server",
+    "cli_data cli_train cli_read cli_export cli_demo",
     "cli",
     "__main__",
 ]
@@ -94,7 +95,8 @@ def test_imports_have_no_circle():
 
 
 def test_a_backend_is_imported_where_a_kernel_of_its_own_pays_and_only_when_it_runs():
-    assert {module.stem for module in MODULES if roots(imported(module)) & BACKENDS} <= {"ctc", "recurrent", "export"}
+    own = {"ctc", "recurrent", "export", "devices"}
+    assert {module.stem for module in MODULES if roots(imported(module)) & BACKENDS} <= own
     assert not any(roots(imported(module, functions=False)) & BACKENDS for module in MODULES)
 
 

@@ -309,7 +309,7 @@ def test_two_files_for_one_image_are_refused(folder):
 def test_xml_beyond_the_limit_is_refused(folder, monkeypatch):
     monkeypatch.setattr("htr.page_xml.MAX_XML_BYTES", 10)
     (folder / "page.xml").write_text(page_xml(WORDS), encoding="utf-8")
-    with pytest.raises(ValueError, match="has more than 10 bytes: split it by page"):
+    with pytest.raises(OSError, match="larger than the 10 bytes that are read"):
         parse_xml(folder / "page.xml")
 
 
