@@ -7,6 +7,8 @@ from keras import ops
 
 from htr.charset import BLANK
 
+FLOOR = 80.0
+
 
 def ctc_loss(labels, logits, mask):
     """labels (batch, length), logits (batch, frames, classes), mask (batch, frames) -> (batch,) -log p(labels)
@@ -16,18 +18,33 @@ def ctc_loss(labels, logits, mask):
     Graves et al., "Connectionist Temporal Classification", ICML 2006.
     """
     labels, counts = ops.cast(labels, "int32"), ops.cast(mask, "int32")
+    if labels.shape[1] == 0:
+        labels = ops.zeros((ops.shape(labels)[0], 1), "int32")
     # a NaN or inf in a padded frame would poison the sum it is multiplied out of
     logits = ops.where(ops.cast(mask, "bool")[..., None], ops.cast(logits, "float32"), 0.0)
-    lengths, frames = ops.sum(ops.cast(ops.not_equal(labels, BLANK), "int32"), axis=1), ops.sum(counts, axis=1)
-    repeats = ops.logical_and(ops.equal(labels[:, 1:], labels[:, :-1]), ops.not_equal(labels[:, 1:], BLANK))
-    fits = ops.less_equal(lengths + ops.sum(ops.cast(repeats, "int32"), axis=1), frames)
-    plain = ops.logical_and(fits, lengths > 0)
+    # below e^-80 of the likeliest a probability would round to 0, and a label that needs it to an endless loss
+    logits = ops.maximum(logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True)), -FLOOR)
+    lengths, frames = _lengths(labels), ops.sum(counts, axis=1)
+    possible = fits(labels, mask)
+    plain = ops.logical_and(possible, lengths > 0)
     # other labels are replaced before the loss, not after: the gradient of an inf would be NaN
     labels = ops.where(plain[:, None], labels, BLANK)
     lengths = ops.where(plain, lengths, 0)
     losses = (_native if keras.backend.backend() == "tensorflow" else _keras)(labels, logits, lengths, frames)
     blanks = -ops.sum(ops.log_softmax(logits)[..., BLANK] * ops.cast(counts, "float32"), axis=1)
-    return ops.where(plain, losses, ops.where(fits, blanks, math.inf))
+    return ops.where(plain, losses, ops.where(possible, blanks, math.inf))
+
+
+def fits(labels, mask):
+    """labels (batch, length), mask (batch, frames) -> (batch,) bool: whether the frames suffice for the label."""
+    labels = ops.cast(labels, "int32")
+    repeats = ops.logical_and(ops.equal(labels[:, 1:], labels[:, :-1]), ops.not_equal(labels[:, 1:], BLANK))
+    needed = _lengths(labels) + ops.sum(ops.cast(repeats, "int32"), axis=1)
+    return ops.less_equal(needed, ops.sum(ops.cast(mask, "int32"), axis=1))
+
+
+def _lengths(labels):
+    return ops.sum(ops.cast(ops.not_equal(labels, BLANK), "int32"), axis=1)
 
 
 def _keras(labels, logits, lengths, frames):

@@ -6,7 +6,7 @@ Like CTC itself, none of them sees padding, and a text that cannot fit its frame
 
 from keras import ops
 
-from htr.ctc import ctc_loss
+from htr.ctc import fits
 from htr.lattice import NEVER, best_alignment, total
 from htr.losses import masked_sparse_crossentropy
 
@@ -66,7 +66,7 @@ def prior_loss(labels, logits, mask, strength: float):
     prior = ops.sum(ops.exp(logs) * counts, axis=(0, 1)) / ops.maximum(ops.sum(counts), 1.0)
     prior = ops.stop_gradient(ops.log(ops.maximum(prior, 1e-6)))
     weight, _ = total(labels, logs - strength * prior, mask)
-    return ops.where(weight > NEVER / 10, -weight, float("inf"))
+    return ops.where(fits(labels, mask), -weight, float("inf"))
 
 
 def alignment_loss(labels, logits, mask):
@@ -74,11 +74,11 @@ def alignment_loss(labels, logits, mask):
 
     Viterbi training (Juang and Rabiner, "The Segmental K-Means Algorithm", IEEE ASSP 1990); blanks are targets too.
     """
-    fits = ops.isfinite(ctc_loss(labels, ops.stop_gradient(logits), mask))
+    possible = fits(labels, mask)
     targets = best_alignment(labels, ops.log_softmax(_seen(logits, mask)), mask)
-    weights = ops.logical_and(ops.cast(mask, "bool"), fits[:, None])
+    weights = ops.logical_and(ops.cast(mask, "bool"), possible[:, None])
     values = masked_sparse_crossentropy(targets, logits, weights, reduction="sequence")
-    return ops.where(fits, values, float("inf"))
+    return ops.where(possible, values, float("inf"))
 
 
 def _seen(logits, mask):
