@@ -25,8 +25,9 @@ class Lattice(NamedTuple):
 def lattice(labels) -> Lattice:
     """labels (batch, length) padded with the blank -> their states; none is shorter than one blank."""
     labels = ops.cast(labels, "int32")
-    nothing = ops.zeros((ops.shape(labels)[0], 1), "int32")  # at least one column
-    labels = ops.concatenate([labels, nothing], axis=1)
+    if labels.shape[1] == 0:
+        labels = ops.zeros((ops.shape(labels)[0], 1), "int32")
+    labels = ops.concatenate([labels, ops.full_like(labels[:, :1], BLANK)], axis=1)  # at least one column
     pairs = ops.stack([ops.full_like(labels, BLANK), labels], axis=2)
     classes = ops.reshape(pairs, (ops.shape(labels)[0], -1))[:, :-1]
     before = ops.pad(classes[:, :-2], [(0, 0), (2, 0)], constant_values=BLANK)
