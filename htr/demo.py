@@ -7,7 +7,6 @@ else sees; the network itself reads for one request after the other.
 import copy
 import csv
 import io
-import sys
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -32,7 +31,7 @@ MAX_IMAGES = 500  # of an upload
 MAX_LEXICON = 200_000  # characters
 _BATCH = 16  # words between which another request may have its turn
 _SAMPLES = Path(__file__).resolve().parent.parent / "docs" / "samples"
-_RUNTIMES = {"keras": "keras", "onnx": "onnxruntime", "openvino": "openvino"}
+_RUNTIMES = {"keras": "keras", "onnx": "onnxruntime", "openvino": "openvino", "openvino-bf16": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,6 @@ class Desk:
     def __init__(self, checkpoint: str | None = None, engine: str | None = None):
         """checkpoint, engine: those of the command line; they are loaded now, so that an error comes at once."""
         self._turn, self._loading = threading.Lock(), threading.Lock()
-        # at its import openvino tells Google Analytics of itself, where it finds what to tell it with
-        sys.modules.setdefault("openvino_telemetry", None)
         first = transcriber.load(checkpoint, engine=engine)
         self.checkpoints = _checkpoints(first.name)
         self.engines = [name for name in engines.ENGINES if find_spec(_RUNTIMES[name])]

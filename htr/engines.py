@@ -5,7 +5,9 @@ for each its logits (batch, frames, classes). In none has padding a part in the 
 """
 
 import hashlib
+import importlib
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -16,7 +18,7 @@ import numpy as np
 from htr import files, onnx_check
 from htr.checkpoint import MAX_BYTES, ONNX, WEIGHTS, CheckpointError, load
 
-ENGINES = ("keras", "onnx", "openvino")
+ENGINES = ("keras", "onnx", "openvino", "openvino-bf16")
 
 
 class KerasEngine:
@@ -79,21 +81,34 @@ class OnnxEngine(_Threaded):
 
 
 class OpenVinoEngine(_Threaded):
-    """OpenVINO on the checkpoint's model.onnx, in float32."""
+    """OpenVINO on the checkpoint's model.onnx, in float32, or in bfloat16: twice as fast where a processor knows it.
 
-    name = "openvino"
+    In bfloat16 a word in some hundreds reads differently.
+    """
+
+    name, precision = "openvino", "f32"
 
     def __init__(self, path: Path):
-        import openvino
-
-        hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
+        hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self.precision}
         try:
-            self._model = openvino.Core().compile_model(str(path), "CPU", hints)
+            self._model = openvino().Core().compile_model(str(path), "CPU", hints)
         except RuntimeError as error:
             raise CheckpointError(f"{path} cannot be loaded ({_reason(error)}); export it again.") from None
 
     def _logits(self, batch):
         return self._model.create_infer_request().infer({"images": batch})["logits"]
+
+
+class OpenVinoBf16Engine(OpenVinoEngine):
+    """`OpenVinoEngine` in bfloat16."""
+
+    name, precision = "openvino-bf16", "bf16"
+
+
+def openvino():
+    """The module; at its import it would tell Google Analytics of itself, where it finds what to tell it with."""
+    sys.modules.setdefault("openvino_telemetry", None)
+    return importlib.import_module("openvino")
 
 
 def cores() -> int:
@@ -106,15 +121,16 @@ def choose(folder, name: str | None = None) -> OnnxEngine | OpenVinoEngine | Non
 
     ValueError for an unknown name, a runtime that is not installed, and a model.onnx that is missing or of old weights.
     """
-    path, runtimes = Path(folder) / ONNX, {"onnx": "onnxruntime", "openvino": "openvino"}
+    path, kinds = Path(folder) / ONNX, {kind.name: kind for kind in (OnnxEngine, OpenVinoEngine, OpenVinoBf16Engine)}
     if name is None:
         name = "onnx" if find_spec("onnxruntime") and path.is_file() and is_current(path) else "keras"
     if name not in ENGINES:
         raise ValueError(f"There is no engine {name!r}; choose one of {', '.join(ENGINES)}.")
     if name == "keras":
         return None
-    if not find_spec(runtimes[name]):
-        raise ValueError(f"The engine {name} is not installed; pip install 'htr-words[{name}]', or take keras.")
+    runtime, extra = ("onnxruntime", "onnx") if name == "onnx" else ("openvino", "openvino")
+    if not find_spec(runtime):
+        raise ValueError(f"The engine {name} is not installed; pip install 'htr-words[{extra}]', or take keras.")
     again = f"`htr export {folder} --format onnx --out {path}`"
     if not path.is_file():
         raise CheckpointError(f"{folder} holds no {ONNX}; write it with {again}, or take the engine keras.")
@@ -126,7 +142,7 @@ def choose(folder, name: str | None = None) -> OnnxEngine | OpenVinoEngine | Non
     except (ValueError, OSError) as error:
         reason = files.shown(getattr(error, "strerror", None) or error)
         raise CheckpointError(f"{path} cannot be loaded ({reason}); export it again.") from None
-    return {"onnx": OnnxEngine, "openvino": OpenVinoEngine}[name](path)
+    return kinds[name](path)
 
 
 def digest(weights: Path) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from htr import checkpoint, objectives, onnx_graph
 from htr.checkpoint import ONNX, WEIGHTS
-from htr.engines import digest
+from htr.engines import digest, openvino
 from htr.images import ImageError, to_ink
 from htr.padding import pad_images
 
@@ -62,12 +62,11 @@ def _graph(folder: Path):
 
 def _openvino(folder: Path, out: Path, calibration) -> list[Path]:
     _installed("openvino", "openvino")
-    import openvino
-
     out = out.with_suffix(".xml")
     with tempfile.TemporaryDirectory() as place:
         (onnx,) = _onnx(folder, Path(place) / "model.onnx", calibration)
-        openvino.save_model(openvino.Core().read_model(str(onnx)), str(out), compress_to_fp16=False)
+        runtime = openvino()
+        runtime.save_model(runtime.Core().read_model(str(onnx)), str(out), compress_to_fp16=False)
     return [out, out.with_suffix(".bin")]
 
 

@@ -15,7 +15,7 @@ OBJECTIVES = (  # of htr.objectives, whose import would import Keras
     "ctc", "shortcut-ctc", "focal-ctc", "entropy-ctc", "smooth-ctc", "consistency-ctc", "prior-ctc", "alignment-ctc",
     "alignment-crossentropy", "crossentropy",
 )  # fmt: skip
-ENGINES = ("keras", "onnx", "openvino")  # of htr.engines, whose import would import numpy
+ENGINES = ("keras", "onnx", "openvino", "openvino-bf16")  # of htr.engines, whose import would import numpy
 
 
 def _columns(value: str) -> dict[str, str]:

@@ -121,7 +121,7 @@ def test_the_best_engine_is_taken_where_it_belongs_to_the_weights(folder):
 def test_what_cannot_be_loaded_or_exported_says_so(folder, tmp_path):
     with pytest.raises(CheckpointError, match=r"holds no model.onnx; write it with `htr export"):
         htr.load(folder, engine="onnx")
-    with pytest.raises(ValueError, match="no engine 'torch'; choose one of keras, onnx, openvino"):
+    with pytest.raises(ValueError, match="no engine 'torch'; choose one of keras, onnx, openvino, openvino-bf16"):
         htr.load(folder, engine="torch")
     with pytest.raises(ValueError, match="no format 'pb'; choose one of onnx, openvino, litert"):
         export(folder, "pb")
