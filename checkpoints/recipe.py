@@ -6,8 +6,8 @@
 1. render synthetic words, in pen strokes and in the fonts of `make fonts`; 2. train on the real words of dhsd and
 copiste, unless there is a reader to go on with; 3. cut the whole lines of copiste into words with that reader; 4. go on
 with all of these, dhsd twice, and the synthetic ones, which bring the whole alphabet and other hands; 5. write the
-folder that ships, as float16 and as ONNX; 6. measure it on the test parts, and on English words in fonts that were kept
-from synthesis. Epochs are chosen on the validation parts. Inputs lie under HTR_DATA.
+folder that ships, as float16 and as ONNX; 6. measure it on the test parts, and on words in fonts that were kept from
+synthesis. Epochs are chosen on the validation parts. Inputs lie under HTR_DATA.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def command(args) -> str:
 
 
 def strangers(args) -> dict[str, Path]:
-    """English words in fonts that no reader was trained on, where there are any."""
+    """Words in fonts that no reader was trained on, where there are any."""
     from htr.synth import outline_fonts, write_parquet
 
     folder = ROOT / "fonts_held_out"
@@ -120,7 +120,7 @@ def strangers(args) -> dict[str, Path]:
     words = args.out / "strangers.parquet"
     if not words.exists():
         write_parquet(words, 1200, seed=1_000_003, fonts=outline_fonts(folder), languages=["en"])
-    return {"10 unseen fonts, English words": words}
+    return {"10 unseen fonts": words}
 
 
 def measure(checkpoint: Path, data: Path, out: Path) -> dict:

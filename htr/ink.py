@@ -89,7 +89,8 @@ def _curve(counts: np.ndarray) -> np.ndarray | None:
     least = max(_LEAST_CONTRAST, 6 * noise)
     inked = below[_ink_level(counts, below, paper - least)]
     stroke = np.searchsorted(below, 0.25 * inked)
-    if inked == 0 or paper - stroke < least:
+    # the darker half of mere noise is some 1.2 times its spread below the paper; squares and shadows pass for noise
+    if inked == 0 or paper - stroke < max(_LEAST_CONTRAST, 3 * min(noise, _GRAINY)):
         return None
     floor = paper - min(3 * noise, 0.3 * (paper - stroke))
     return np.clip(np.rint((floor - _LEVELS) * (255 / (floor - stroke))), 0, 255).astype(np.uint8)

@@ -337,3 +337,11 @@ def test_a_pil_image_of_the_caller_is_left_alone(render):
     before = image.tobytes()
     to_ink(image, 32)
     assert image.tobytes() == before
+
+
+def test_no_rendered_word_is_taken_for_blank_paper():
+    # squares, shadows and tight crops pass for noise; the words among them are dark all the same
+    from htr import synth
+
+    texts = [row["text"] for row in synth.words(600, seed=21) if to_ink(row["image"], 32).blank]
+    assert texts == []
