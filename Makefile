@@ -59,7 +59,8 @@ notebooks: .venv/all
 wheel: .venv/all
 	$(BIN)/python -m build --wheel
 
-constraints: .venv/all
+constraints: .venv/bin/python
+	$(PIP) install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header pyproject.toml --all-extras -o constraints.txt
 
 clean:

@@ -21,7 +21,7 @@ __all__ = ["HELD_OUT_STROKE_FONTS", "outline_fonts", "render", "stroke_fonts", "
 HELD_OUT_STROKE_FONTS = ("rowmans", "timesi")
 INK = 64  # of 255: a pixel is ink where the pen covered at least a quarter of it
 WORDS_PER_WRITER = 12
-BLOCK, MIXED = 0.12, 0.06  # shares of hands: all in capitals, some small letters written as capitals
+BLOCK, MIXED = 0.12, 0.06  # shares of hands: all in capitals, some small letters written as capitals; neat: half
 FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV before 4.12 has no choice of filter
     FAST_PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
@@ -66,10 +66,9 @@ class _Writer:
 
     def __init__(self, fonts, rng, name, strength):
         chance = rng.random()
-        self.block = chance < BLOCK
-        self.mixed = (
-            "".join(c for c in "abdefghijlmnqrty" if rng.random() < 0.25) if BLOCK <= chance < BLOCK + MIXED else ""
-        )
+        block, mixed = (share * (1 + strength) / 2 for share in (BLOCK, MIXED))
+        self.block, some = chance < block, block <= chance < block + mixed
+        self.mixed = "".join(c for c in "abdefghijlmnqrty" if rng.random() < 0.25) if some else ""
         usable = [f for f in fonts.values() if f.capitals or not (self.block or self.mixed)] or list(fonts.values())
         weights = np.array([f.weight for f in usable])
         self.font = usable[int(rng.choice(len(usable), p=weights / weights.sum()))]
