@@ -234,7 +234,7 @@ def test_a_sample_is_read_with_a_lexicon_and_on_another_engine(chromium, url, de
         page.locator("#result .guided").wait_for()
         assert page.locator("#result .guided").inner_text() == other
         page.get_by_label("Engine").click()
-        page.get_by_role("option", name="openvino").click()
+        page.get_by_role("option", name="openvino", exact=True).click()
         page.get_by_text(" on openvino").wait_for()
         shows(page, seen.plain.text)
         page.screenshot(path=tmp_path / "lexicon.png", full_page=True)
