@@ -45,6 +45,7 @@ for layer in stock.layers:
         layer.set_weights(reader.model.get_layer(layer.name).get_weights())
 
 
+# %%
 def at_every_layer(model, names, word):
     outputs = keras.Model(model.input, [model.get_layer(name).output for name in names])
     return [np.asarray(value) for value in outputs(word[None, :, :, None])]

@@ -49,7 +49,15 @@ def serving(folder: Path, *flags: str):
     notes = folder / "notes.txt"
     command = [sys.executable, "-c", WATCHED, str(notes), "demo", "--port", "0", *flags]
     with open(folder / "errors.txt", "w", encoding="utf-8") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT)
+        # where the tests run in the background of a shell, Ctrl+C is ignored, and what they start would inherit that
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            cwd=ROOT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
     try:
         line = process.stdout.readline()
         assert line, (folder / "errors.txt").read_text(encoding="utf-8")

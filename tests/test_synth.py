@@ -142,9 +142,9 @@ def test_a_lexicon_takes_the_place_of_the_vocabulary():
 def test_a_hand_of_block_capitals_has_its_label_in_capitals():
     samples = list(synth.words(2400, seed=0, lexicon=["grade", "berry"]))
     share = np.mean([sample["text"].isupper() for sample in samples])
-    assert 0.02 < share < 0.12
+    assert synth.BLOCK / 2 < share < 2 * synth.BLOCK
     mixed = [t for t in (s["text"] for s in samples) if not t.isupper() and not t.islower()]
-    assert 0 < len(mixed) < 0.08 * len(samples)
+    assert 0 < len(mixed) < 2 * synth.MIXED * len(samples)
 
 
 def test_a_lexicon_that_no_font_can_write_is_refused():
