@@ -31,10 +31,10 @@ readers = {name: learned(name) for name in ("ctc", "crossentropy", "alignment-ct
 print({name: f"{htr.evaluate(reader, validation).cer:.1%}" for name, reader in readers.items()})
 
 # %% [markdown]
-# ## CTC: peaks
+# ## CTC: a letter or a blank
 #
-# A letter in one or two frames, blanks (-) between. Where in the letter the peak stands is free: often at its end, when
-# the network has seen enough. It tells roughly where a letter is, not where it begins.
+# Each frame says a letter or the blank (-). How long a letter lasts is free: where few words are to be told apart, one
+# may reach over its neighbour's place, as here. On real words (notebook 01) CTC says a letter once, in a narrow peak.
 
 # %%
 image = next(row["image"] for row in validation if row["text"] == validation["text"][0])
@@ -59,10 +59,10 @@ look("ctc")
 look("crossentropy")
 
 # %% [markdown]
-# ## CTC with alignment: letters with a width
+# ## CTC with alignment: frames that agree
 #
-# In addition every frame is asked for what the best alignment has there (arithmetic in `htr/ctc_variants.py`). Peaks
-# grow broader, which helps where letters are to be cut out.
+# In addition every frame is asked for what the best alignment has there (arithmetic in `htr/ctc_variants.py`). What the
+# first steps settled on is kept: that helps where letters are to be cut out, and can slow the start down.
 
 # %%
 look("alignment-ctc")
