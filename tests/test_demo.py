@@ -262,11 +262,11 @@ def test_what_is_no_image_is_told_in_a_sentence_and_the_page_goes_on(chromium, u
         page.locator("#result .read").wait_for()
 
 
-def test_a_word_is_pasted_and_one_is_photographed(chromium, url, desk, tmp_path):
+def test_a_word_is_pasted(chromium, url, desk, tmp_path):
     image = Image.open(ROOT / "docs" / "samples" / "harvest.jpg")
     png = io.BytesIO()
     image.save(png, "PNG")
-    with visit(chromium, url, permissions=["camera", "clipboard-read", "clipboard-write"]) as page:
+    with visit(chromium, url, permissions=["clipboard-read", "clipboard-write"]) as page:
         page.evaluate(
             """async code => navigator.clipboard.write([new ClipboardItem({"image/png":
             (await fetch("data:image/png;base64," + code)).blob()})])""",
@@ -275,12 +275,7 @@ def test_a_word_is_pasted_and_one_is_photographed(chromium, url, desk, tmp_path)
         page.get_by_role("tab", name="Picture").click()
         page.get_by_label("Paste from clipboard").click()
         shows(page, desk.reader().transcribe(image).text)
-        page.get_by_label("Capture from camera").click()
-        page.get_by_text("Click to Access Webcam").click()
-        page.get_by_label("capture photo").click()
-        other = "text => (read => read && read.dataset.text !== text)(document.querySelector('#result .read'))"
-        page.wait_for_function(other, arg=desk.reader().transcribe(image).text)
-        page.screenshot(path=tmp_path / "photographed.png", full_page=True)
+        page.screenshot(path=tmp_path / "pasted.png", full_page=True)
 
 
 @pytest.mark.parametrize("width", [1280, 390])
