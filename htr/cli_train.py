@@ -152,10 +152,13 @@ def _write_report(reader, dataset, report, args) -> None:
 
 
 def _train_texts(reader) -> list[str] | None:
-    """The texts that a checkpoint was trained on, where it names its data and the data is still there."""
+    """The texts that a checkpoint was trained on, where it names its data and the data is still on this machine."""
     from htr import samples
 
+    sources = reader.training.get("data")
+    if not sources or "hf://" in str(sources):
+        return None  # a stranger's checkpoint must not decide what this machine fetches
     try:
-        return samples.load_all(reader.training["data"]).dataset["text"]
+        return samples.load_all(sources).dataset["text"]
     except (KeyError, ValueError, OSError):
         return None

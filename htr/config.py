@@ -83,7 +83,7 @@ class TrainConfig:
     patience: int | None = None  # epochs without a better validation CER before the run stops
     seed: int = 0
     mixed_precision: bool = False
-    workers: int = 1  # processes that augment beside the network; 0 augments in the training process
+    workers: int = 1  # 1: processes of their own augment beside the network; 0: the training process does
 
     def __post_init__(self):
         if self.epochs is None and self.minutes is None:
@@ -96,7 +96,7 @@ class TrainConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a share from 0 to below 1.")
         if self.workers not in (0, 1):
-            raise ValueError(f"workers is {self.workers}; 1 (a process that augments) or 0 (none) are possible.")
+            raise ValueError(f"workers is {self.workers}; 1 (processes of their own augment) or 0 (none) are possible.")
         if not 0 <= self.augment <= 2:
             raise ValueError(f"augment is {self.augment}; it is a strength from 0 (off) to 2.")
 

@@ -24,7 +24,7 @@ __all__ = [
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_IN_MEMORY = 2 << 30  # bytes: a larger parquet file goes through the cache of datasets and is read from disk
+_IN_MEMORY = 1 << 29  # bytes: a larger parquet file goes through the cache of datasets and is read from disk
 _INFLATED = 50  # times that a parquet file may grow when it is read; images hardly do
 _KINDS = (
     "a parquet or arrow file, a CSV/TSV/JSONL of path and text, a folder with metadata.csv/.jsonl/.parquet, "
@@ -171,7 +171,7 @@ def _inflated(path: Path, metadata) -> None:
     """ValueError where a small parquet file would fill the memory."""
     held, rows = path.stat().st_size, metadata.num_rows
     size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-    if rows > held or size > max(_INFLATED * held, _IN_MEMORY // 4):
+    if rows > held or size > max(_INFLATED * held, _IN_MEMORY):
         raise ValueError(
             f"{path} says that its {held:,} bytes are {rows:,} rows of {size:,} bytes, more than images can be packed: "
             "write it anew with the images as PNG or JPEG."
