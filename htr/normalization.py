@@ -8,6 +8,7 @@ from keras import ops
 from htr.devices import over_devices
 from htr.masks import PACKAGE, hide, spread, take_mask
 
+BLOCK = 64  # columns that are added up at a time
 # activations with f(0) = 0
 KEEPS_ZERO = tuple(map(keras.activations.get, ("linear", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh")))
 
@@ -115,7 +116,7 @@ class MaskedBatchNormalization(MaskedLayer):
 
         def total(values):
             values = ops.sum(values, axis=free, keepdims=True) if free else values
-            return ops.sum(values * counts, axis=axes)
+            return _sum_columns(ops.sum(values * counts, axis=axes[:-1]))
 
         count = ops.sum(counts) * ops.cast(size, "float32")
         # where devices share a batch, the statistics are the whole batch's
@@ -131,3 +132,16 @@ class MaskedBatchNormalization(MaskedLayer):
         activation = keras.activations.serialize(self.activation)
         own = {"momentum": self.momentum, "epsilon": self.epsilon, "renormalize": self.renormalize}
         return {**super().get_config(), **own, "activation": activation}
+
+
+def _sum_columns(values):
+    """values (width, channels) -> (channels,), added up in an order that columns of zeros behind do not change.
+
+    A sum that is off by its last bit can push a unit over ReLU's edge, and a step's gradient with it.
+    """
+    channels = values.shape[-1]
+    for _ in range(2):
+        missing = -ops.shape(values)[0] % BLOCK
+        values = ops.concatenate([values, ops.zeros((missing, channels))])
+        values = ops.sum(ops.reshape(values, (-1, BLOCK, channels)), axis=1)
+    return ops.sum(values, axis=0)
