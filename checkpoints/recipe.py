@@ -4,10 +4,11 @@
     python checkpoints/recipe.py --fonts fonts --init checkpoints/latin    # go on with the reader that ships
 
 1. render synthetic words, in pen strokes and in the fonts of `make fonts`; 2. train on the real words of dhsd and
-copiste, unless there is a reader to go on with; 3. cut the whole lines of copiste into words with that reader; 4. go on
-with all of these, dhsd twice, and the synthetic ones, which bring the whole alphabet and other hands; 5. write the
-folder that ships, as float16 and as ONNX; 6. measure it on the test parts, and on words in fonts that were kept from
-synthesis. Epochs are chosen on the validation parts. Inputs lie under HTR_DATA.
+copiste, unless there is a reader to go on with; 3. cut the whole lines of copiste into words with that reader; 4. set
+words in block capitals from capitals that it finds in all these (checkpoints/capitals.py), and leave out the real words
+whose labels it doubts most; 5. go on with the rest, dhsd twice, and the synthetic ones, which bring the whole alphabet
+and other hands; 6. write the folder that ships, as float16 and ONNX; 7. measure it on the test parts, and on words in
+fonts that were kept from synthesis. Epochs are chosen on the validation parts. Inputs lie under HTR_DATA.
 """
 
 import argparse
@@ -33,12 +34,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7, help="of the synthetic words; other ones for every continuation")
     parser.add_argument("--real-minutes", type=float, default=30)
     parser.add_argument("--mixed-minutes", type=float, default=60)
+    parser.add_argument("--learning-rate", type=float, default=0.0015, help="of the last stage")
+    parser.add_argument("--capitals", type=int, default=9000, help="words set in block capitals")
+    parser.add_argument("--doubtful", type=int, default=150, help="labels of each set that are left out")
     parser.add_argument("--preset", default="small")
     parser.add_argument("--objective", default="ctc")
     parser.add_argument("--init", type=Path, help="a reader to go on with, in the place of stage 2")
     parser.add_argument("--fonts", help="folder of handwriting fonts (`make fonts`); pen strokes alone without")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    commit(args)
     synthetic = render(args)
     dhsd, copiste = (DATA / name / "train.parquet" for name in SETS)
     objective = ["--objective", args.objective]
@@ -46,10 +51,20 @@ def main() -> None:
         first = ["--preset", args.preset, "--augment", 0.6, *objective]
         stage(args.out / "real", [dhsd, copiste, copiste], args.real_minutes, *first)
     start = args.init or args.out / "real"
-    gently = ["--init", start, "--learning-rate", 0.0015, "--augment", 0.7]
-    words = [dhsd, dhsd, copiste, *cut(args, start), synthetic]
-    stage(args.out / "mixed", words, args.mixed_minutes, *gently, *objective)
+    lines = cut(args, start)
+    words = [dhsd, dhsd, copiste, *lines, *capitals(args, start, [dhsd, copiste, *lines]), synthetic]
+    gently = ["--init", start, "--learning-rate", args.learning_rate, "--augment", 0.7]
+    stage(args.out / "mixed", words, args.mixed_minutes, *gently, *objective, "--corrections", doubts(args, start))
     ship(args)
+
+
+def commit(args) -> str:
+    """The commit that this run began with: what it is called when it ends says nothing of its code."""
+    file = args.out / "commit.txt"
+    if not file.exists():
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+        file.write_text(done.stdout.strip(), encoding="utf-8")
+    return file.read_text(encoding="utf-8")
 
 
 def render(args) -> Path:
@@ -69,8 +84,41 @@ def cut(args, reader: Path) -> list[Path]:
     return [words] if read_metadata(words).num_rows else []
 
 
+def capitals(args, reader: Path, data: list[Path]) -> list[Path]:
+    """Words in block capitals as a file, where the reader finds letters to set them from."""
+    words, unfinished = args.out / "capitals.parquet", args.out / "unfinished.parquet"
+    if not words.exists():
+        options = ["--checkpoint", reader, "--words", args.capitals]
+        python(ROOT / "checkpoints" / "capitals.py", unfinished, *data, *options)
+        unfinished.rename(words)
+    return [words] if read_metadata(words).num_rows else []
+
+
+def doubts(args, reader: Path) -> Path:
+    """A file of corrections that leaves out the labels which the reader doubts most."""
+    from dataclasses import replace
+
+    import htr as package
+    from htr import audit, corrections, samples
+
+    file = args.out / "doubts.csv"
+    if not file.exists():
+        drops = []
+        for name in SETS:
+            dataset = samples.load(DATA / name / "train.parquet").dataset
+            doubtful = corrections.propose(dataset, audit.audit(package.load(reader), dataset))[: args.doubtful]
+            drops += [replace(each, action=corrections.DROP, new="") for each in doubtful]
+        corrections.write(drops, args.out / "unfinished.csv")
+        (args.out / "unfinished.csv").rename(file)
+    return file
+
+
 def htr(*words) -> None:
-    subprocess.run([sys.executable, "-m", "htr", *map(str, words)], check=True)
+    python("-m", "htr", *words)
+
+
+def python(*words) -> None:
+    subprocess.run([sys.executable, *map(str, words)], check=True)
 
 
 def stage(run: Path, data: list[Path], minutes: float, *options) -> None:
@@ -85,11 +133,10 @@ def ship(args) -> None:
     from htr.export import export
 
     reader = package.load(args.out / "mixed")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     minutes = args.mixed_minutes + (0 if args.init else args.real_minutes)
     before = package.load(args.init).training.get("hours", 0) if args.init else 0
     inputs = (*(f"{name}/train.parquet" for name in (*SETS, "copiste_lines")), "synthetic.parquet")
-    reader.training |= {"init": str(args.init or "real"), "commit": commit, "command": command(args)}
+    reader.training |= {"init": str(args.init or "real"), "commit": commit(args), "command": command(args)}
     reader.training |= {"hours": round(before + minutes / 60, 2), "machine": "2 CPU cores", "data": list(inputs)}
     reader.save(args.ship, half=True)
     export(args.ship, "onnx")
@@ -106,7 +153,8 @@ def ship(args) -> None:
 def command(args) -> str:
     words = ["python checkpoints/recipe.py", f"--synthetic {args.synthetic} --seed {args.seed} --preset {args.preset}"]
     words += [f"--init {args.init}"] if args.init else [f"--real-minutes {args.real_minutes:g}"]
-    words += [f"--mixed-minutes {args.mixed_minutes:g} --objective {args.objective}"]
+    words += [f"--mixed-minutes {args.mixed_minutes:g} --learning-rate {args.learning_rate:g}"]
+    words += [f"--capitals {args.capitals} --doubtful {args.doubtful} --objective {args.objective}"]
     return " ".join([*words, *([f"--fonts {args.fonts}"] if args.fonts else [])])
 
 
@@ -128,7 +176,7 @@ def measure(checkpoint: Path, data: Path, out: Path) -> dict:
     return json.loads(out.read_text(encoding="utf-8"))
 
 
-def capitals(reader) -> str:
+def block_capitals(reader) -> str:
     """What the writer of block capitals in copiste test does to its CER."""
     import htr as package
     from htr import samples
@@ -159,7 +207,9 @@ def card(reader, figures: dict, args) -> str:
     return (
         CARD.read_text(encoding="utf-8")
         .replace("ROWS", rows)
-        .replace("CAPITALS", capitals(reader))
+        .replace("BLOCKWORDS", f"{args.capitals:,}")
+        .replace("DOUBTFUL", str(args.doubtful))
+        .replace("CAPITALS", block_capitals(reader))
         .replace("PARAMETERS", f"{reader.model.count_params():,}")
         .replace("HOURS", f"{reader.training['hours']:.1f}")
         .replace("COMMIT", reader.training["commit"][:12])
