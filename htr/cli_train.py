@@ -52,6 +52,7 @@ def _fit(dataset, validation, problems, args):
         "batch_size",
         "learning_rate",
         "augment",
+        "ema",
         "seed",
         "mixed_precision",
     )

@@ -137,6 +137,7 @@ def _train_flags(command) -> None:
     add("--init", metavar="CHECKPOINT", help="start from this reader: its network, and its classes where they match")
     add("--resume", action="store_true", help="go on with the run in --out as if it had never stopped")
     add("--augment", type=_share, metavar="X", help="strength of the augmentation, 0 to 1 (default: 1)")
+    add("--ema", type=_share, metavar="X", help="momentum of the averaged weights, which are kept (default: 0.998)")
     add("--seed", type=int, default=0, metavar="S")
     add("--mixed-precision", action="store_true", help="compute in bfloat16")
     add("--devices", type=_positive, default=1, metavar="N", help="share every batch among N devices (default: 1)")
