@@ -28,7 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name need not be valid text
-    args = options.parser().parse_args(argv)
+    args = _completed(options.parser()).parse_args(argv)
+    if args.quiet:
+        os.environ["TQDM_DISABLE"] = "1"
     try:
         return command(args.command)(args)
     except BrokenPipeError:  # the reader of our output has seen enough; nothing may be flushed into it at exit
@@ -38,6 +40,15 @@ def main(argv: list[str] | None = None) -> int:
         return complain("stopped by the keyboard.", INTERRUPTED)
     except (ValueError, OSError) as error:
         return complain(sentence(error), FAILED)
+
+
+def _completed(parser):
+    """The parser; a shell that asks it for completions (extra `completion`) is answered here, and gets no further."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    return parser
 
 
 def command(name: str):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import htr
-from htr.cli_shared import OK, USAGE, complain, import_keras, load
+from htr.cli_shared import INTERRUPTED, OK, USAGE, complain, import_keras, load
 from htr.cli_shared import reader as load_reader
 from htr.metrics import paired
 
@@ -22,26 +22,46 @@ def train(args) -> int:
         problems += others
     else:
         dataset, validation, how = samples.split(dataset, seed=args.seed)
-        print(how)
+        _note(how, args)
     if args.corrections:
-        dataset, validation = _corrected([dataset, validation], args.corrections)
+        dataset, validation = _corrected([dataset, validation], args)
     import_keras()
     if args.init:
-        print(_changes(args.init, dataset["text"]))
-    reader = _fit(dataset, validation, problems, args)
+        _note(_changes(args.init, dataset["text"]), args)
+    try:
+        reader = _fit(dataset, validation, problems, args)
+    except KeyboardInterrupt:
+        return complain(_stopped(Path(args.out)), INTERRUPTED)
     print(f"{args.out}: validation CER {100 * reader.training['validation_cer']:.2f} % on {len(validation):,} words")
     return OK
 
 
+def _note(line: str, args) -> None:
+    if not args.quiet:
+        print(line, flush=True)
+
+
+def _stopped(run: Path) -> str:
+    """What a run that was interrupted leaves behind, and how to go on with it."""
+    if not (run / "state.npz").exists():
+        return f"stopped by the keyboard before the first epoch was over; {run} holds nothing to go on from."
+    rows = (run / "history.csv").read_text(encoding="utf-8").splitlines()[1:]
+    return (
+        f"stopped by the keyboard; {run} holds the best reader so far and the state after epoch {len(rows)}: "
+        "go on with the same command and --resume."
+    )
+
+
 def _fit(dataset, validation, problems, args):
     from htr import cache
+    from htr.board import Board
     from htr.progress import Progress
 
     said, folder = set(), cache.folder(args.cache)
 
     def say(line: str) -> None:
         if line not in said:  # training and validation words may be in one file
-            print(line, flush=True)
+            _note(line, args)
         said.add(line)
 
     names = (
@@ -58,6 +78,8 @@ def _fit(dataset, validation, problems, args):
     )
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     training = htr.TrainConfig(**given)
+    callbacks = [] if args.quiet else [Progress(training)]
+    callbacks += [Board(Path(args.out) / "tensorboard")] if args.tensorboard else []
     return htr.train(
         dataset,
         validation,
@@ -69,21 +91,21 @@ def _fit(dataset, validation, problems, args):
         skip_bad=args.skip_bad,
         data=args.data,
         problems=problems,
-        callbacks=[Progress(training)],
+        callbacks=callbacks,
         cache=cache.Cache(folder, say) if folder else None,
         devices=args.devices,
     )
 
 
-def _corrected(datasets: list, file: str) -> list:
-    """The datasets with the corrections of a file; says what was done, and which rows are in none of them."""
+def _corrected(datasets: list, args) -> list:
+    """The datasets with --corrections; says what was done, and which rows are in none of them."""
     from htr import corrections
 
-    lines = corrections.read(file)
+    lines = corrections.read(args.corrections)
     done = [corrections.apply(dataset, lines) for dataset in datasets]
     counts = [[applied.corrected, applied.dropped, applied.kept, applied.done] for _, applied in done]
     unknown = [line for line in lines if all(line in applied.unknown for _, applied in done)]
-    print(f"{file}: {corrections.Applied(*map(sum, zip(*counts, strict=True)), unknown)}")
+    _note(f"{args.corrections}: {corrections.Applied(*map(sum, zip(*counts, strict=True)), unknown)}", args)
     return [dataset for dataset, _ in done]
 
 
@@ -101,7 +123,7 @@ def evaluate(args) -> int:
     """`htr evaluate` -> exit code."""
     dataset, _ = load(args.data, args)
     if args.corrections:
-        (dataset,) = _corrected([dataset], args.corrections)
+        (dataset,) = _corrected([dataset], args)
     reader = load_reader(args)
     if args.tune:
         _tune(reader, dataset)

@@ -1,8 +1,12 @@
-"""Floor 0: a file that may be anything: its bytes, where it is a regular one and not too large, and its name."""
+"""Floor 0: a file that may be anything: its bytes, where it is a regular one and not too large, and its name; and a
+folder that one process at a time may write."""
 
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 def shown(name: object) -> str:
@@ -33,3 +37,23 @@ def read(path: str | os.PathLike, most: int) -> bytes:
     if data is None or len(data) > most:
         raise OSError(errno.EFBIG, f"it is larger than the {most:,} bytes that are read; make it smaller", str(path))
     return data
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Within, no other process that asks so writes the folder, which is made. ValueError where one does already.
+
+    The system lets go of the lock when the process ends, however it ends.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"Another run writes {folder}; wait for its end, or choose another folder.") from None
+    try:
+        yield
+    finally:
+        lock.release()

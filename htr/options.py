@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
         command.set_defaults(columns=None)
         add_flags(command)
+        command.add_argument("--quiet", action="store_true", help="results and errors alone: no bars, no notes")
     return top
 
 
@@ -143,6 +144,7 @@ def _train_flags(command) -> None:
     add("--devices", type=_positive, default=1, metavar="N", help="share every batch among N devices (default: 1)")
     add("--cache", metavar="DIR|off", help="where decoded words are kept (default: $HTR_CACHE, else ~/.cache/htr)")
     add("--corrections", metavar="FILE", help="of htr check: labels to correct, rows to drop")
+    add("--tensorboard", action="store_true", help="write RUN/tensorboard: rates, and sample words with their readings")
     add(
         "--skip-bad",
         action="store_true",

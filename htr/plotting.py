@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from htr.hand import new_hand
 from htr.strokes import hershey_fonts
 
-PAPER, GRAPHITE, RULE = (255, 255, 255), (90, 90, 90), (225, 225, 225)
+PAPER, GRAPHITE, RULE, MARK = (255, 255, 255), (90, 90, 90), (225, 225, 225), (30, 130, 60)
 
 
 def sheet(
@@ -108,4 +108,33 @@ def places(ink, characters, *, left: float = 0.0, scale: float = 1.0, zoom: floa
         colour = (round(200 * (1 - each.confidence)), round(150 * each.confidence), 40)
         pen.rectangle((x0 + 1, 0, x1 - 2, picture.height - 1), outline=colour, width=2)
         write(page, (round((x0 + x1) / 2) - 3, picture.height + 1), each.character, colour)
+    return page
+
+
+def curve(rates, *, title: str, size: tuple[int, int] = (640, 320)) -> Image.Image:
+    """Error rates (epochs,) in 0..1 -> their line over the epochs, the scale logarithmic, the best one marked."""
+    rates = np.maximum(np.asarray(rates, np.float64), 1e-4)
+    page = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(page)
+    left, top, right, bottom = 56, 36, size[0] - 16, size[1] - 32
+    ticks = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+    low = max([tick for tick in ticks[:-1] if tick <= rates.min()], default=ticks[0])
+    high = min([tick for tick in ticks if tick >= min(rates.max(), 1) and tick > low], default=1.0)
+
+    def place(epoch: int, rate: float) -> tuple[float, float]:
+        across = (epoch - 1) / max(len(rates) - 1, 1)
+        down = np.log(high / rate) / np.log(high / low)
+        return left + across * (right - left), float(np.clip(top + down * (bottom - top), top, bottom))
+
+    write(page, (left, 8), title)
+    for tick in (tick for tick in ticks if low <= tick <= high):
+        height = place(1, tick)[1]
+        pen.line((left, height, right, height), fill=RULE)
+        write(page, (6, round(height) - 8), f"{100 * tick:g}")
+    for epoch in np.unique(np.linspace(1, len(rates), min(len(rates), 8)).round().astype(int)).tolist():
+        write(page, (round(place(epoch, high)[0]) - 4, bottom + 8), str(epoch))
+    points = [place(epoch, rate) for epoch, rate in enumerate(rates, start=1)]
+    pen.line(points, fill=GRAPHITE, width=2)
+    x, y = points[int(rates.argmin())]
+    pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=MARK)
     return page

@@ -1,4 +1,4 @@
-"""Floor 7: the progress of training on the terminal: share done, loss, words a second, time left."""
+"""Floor 6: the progress of training on the terminal: share done, loss, words a second, time left, a few readings."""
 
 import sys
 import time
@@ -45,6 +45,8 @@ class Progress(keras.callbacks.Callback):
             text += f"  validation CER {100 * logs['cer']:6.2f} %"
         left = self._left(self._share(0, epoch + 1))
         tqdm.write(f"{text}  {self.rate:,.0f} words/s  {left} left", file=sys.stderr)
+        if shown := examples(self.model):
+            tqdm.write(" " * 11 + "   ".join(f"{text}: {reading}" for text, reading in shown), file=sys.stderr)
 
     def on_train_end(self, logs=None):
         self.bar.close()
@@ -62,3 +64,10 @@ class Progress(keras.callbacks.Callback):
     def _left(self, share: float) -> str:
         elapsed = time.monotonic() - self.begin
         return tqdm.format_interval(elapsed * (1 - share) / share) if share else "unknown time"
+
+
+def examples(model, count: int = 3) -> list[tuple[str, str]]:
+    """The same few validation words every epoch, each with its last reading; none before the first validation."""
+    readings = getattr(model, "readings", [])
+    step = max(1, -(-len(readings) // count))
+    return readings[step // 2 :: step]

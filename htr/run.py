@@ -193,4 +193,5 @@ class Run(keras.callbacks.Callback):
         inks = (Ink(floats(ink), 0.0, 1.0) for ink in self.validation.inks)
         readings = [word.text for word in self.reader.stream(inks)]
         self.last = list(zip(self.validation.texts, readings, strict=True))
+        self.model.readings = self.last  # for other callbacks to show; Keras' logs hold numbers alone
         return sum(edits(*pair) for pair in self.last) / sum(len(text) for text in self.validation.texts)

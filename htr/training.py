@@ -1,5 +1,7 @@
 """Floor 6: train a reader: fit, validate through the reader's own path, keep the best, resume exactly."""
 
+import io
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,14 +16,16 @@ from htr.calibration import fit_temperature
 from htr.charset import Charset
 from htr.config import ModelConfig, TrainConfig, preset, to_json
 from htr.devices import AdamW, find, spread
+from htr.files import alone
 from htr.images import Ink
 from htr.learner import Learner
 from htr.model import build_model
+from htr.plotting import curve
 from htr.run import Run
 from htr.samples import Problem, write_problems
 from htr.transcriber import Transcriber
 
-PROBLEMS = "problems.csv"
+PROBLEMS, CURVE = "problems.csv", "curve.png"
 CALIBRATED = 20_000  # validation words, at most, that the temperature is fitted on
 
 
@@ -43,11 +47,12 @@ def train(
 ) -> Transcriber:
     """Datasets of image and text -> the reader with the best validation CER, kept in the folder `out`.
 
-    `out` is a checkpoint all the time, with history.csv, and state.npz from which resume=True goes on as if the run had
-    never stopped. Without validation the last reader is kept. init is a checkpoint to start from: its network is kept,
-    its alphabet grows and shrinks to that of the training texts. Rows that cannot be learned or, in validation, not be
-    read stop the run (ValueError); with skip_bad they are left out and listed in problems.csv, behind the problems that
-    loading the data found. data names the training data in the checkpoint. With a cache, images are decoded once for
+    `out` is a checkpoint all the time, with history.csv, at the end curve.png, and state.npz from which resume=True
+    goes on as if the run had never stopped; one run at a time writes it. Without validation the last reader is kept.
+    init is a checkpoint to start from: its network is kept, its alphabet grows and shrinks to that of the training
+    texts. Rows that cannot be learned or, in validation, not be read stop the run (ValueError); with skip_bad they are
+    left out and listed in problems.csv, behind the problems that loading the data found. data names the training data
+    in the checkpoint; callbacks go to Keras' `fit`. With a cache, images are decoded once for
     all runs. devices shares every batch among so many (JAX, TensorFlow); what is learned stays the same.
     """
     out = Path(out)
@@ -62,16 +67,17 @@ def train(
     if found := [*problems, *words.problems, *(held.problems if held else [])]:
         out.mkdir(parents=True, exist_ok=True)
         write_problems(found, out / PROBLEMS)
-    with spread(devices):
+    with alone(out), spread(devices):
         reader = _reader(words, config, training, start)
         reader.training = {"data": list(data), "words": len(words), "config": to_json(training)}
         reader.training["init"] = start.name if start else None
         run = Run(reader, training, out, held, resume=resume)
         _fit(run, _batches(words, reader, training, run.epoch, devices), callbacks)
-    best = Transcriber.load(out)
-    if held is not None:
-        _calibrate(best, held)
-        best.save(out)
+        best = Transcriber.load(out)
+        if held is not None:
+            _calibrate(best, held)
+            best.save(out)
+        _draw(run)
     return best
 
 
@@ -90,6 +96,15 @@ def _fit(run: Run, batches: Batches, callbacks: Sequence[keras.callbacks.Callbac
             )
     finally:
         batches.close()
+
+
+def _draw(run: Run) -> None:
+    """The picture of the run beside its history."""
+    rates = [row["cer"] for row in run.history if math.isfinite(row["cer"])]
+    if rates:
+        picture = io.BytesIO()
+        curve(rates, title="validation CER by epoch, %").save(picture, "png")
+        checkpoint.write(run.out / CURVE, picture.getvalue())
 
 
 def _calibrate(reader: Transcriber, held: Words) -> None:
