@@ -28,6 +28,7 @@ MAX_SCANS = 100  # times that a JPEG goes over the picture; cameras' progressive
 WORK_PIXELS = 2_000_000  # px: larger photos are shrunk first, so that the work per image is bounded
 LARGE = 16_000_000  # px or bytes: of such images one at a time is decoded, whatever the number of threads
 _MOST = {"AVIF": 16_000_000, "JPEG2000": 16_000_000, "WEBP": 32_000_000}  # px: they need 12 to 20 bytes for one
+_MARKS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 _SCAN = re.compile(rb"\xff\xda\0[\x08\x0a\x0c\x0e][\1-\4]")
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -173,7 +174,7 @@ def _open(data: bytes, name: str) -> Image.Image:
     try:
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the size is checked against MAX_PIXELS, one refusal is enough
-            image = Image.open(io.BytesIO(data))
+            image = _identified(data)
     except Image.UnidentifiedImageError as error:
         raise ImageError(f"{name} is no image that Pillow can read: give a PNG, JPEG, WebP or TIFF.") from error
     except Image.DecompressionBombError as error:
@@ -187,6 +188,14 @@ def _open(data: bytes, name: str) -> Image.Image:
     if image.format in ("JPEG", "MPO") and (scans := len(_SCAN.findall(data))) > MAX_SCANS:
         raise ImageError(f"{name} has {scans:,} scans, at most {MAX_SCANS} are read: save it anew as PNG or JPEG.")
     return image
+
+
+def _identified(data: bytes) -> Image.Image:
+    """Pillow asks seven kinds before WebP, which takes longer than to open it: begin with what the file says it is."""
+    kinds = [kind for mark, kind in _MARKS.items() if data.startswith(mark)]
+    with contextlib.suppress(Image.UnidentifiedImageError):
+        return Image.open(io.BytesIO(data), formats=kinds)
+    return Image.open(io.BytesIO(data))
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:
