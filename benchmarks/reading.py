@@ -63,7 +63,7 @@ def engines(args, place: Path) -> dict:
     for folder, images in zip(folders, (None, calibration), strict=True):
         htr.load(args.checkpoint, engine="keras").save(folder)
         export(folder, "onnx", calibration=images)
-    readers = {name: htr.load(folders[0], engine=name) for name in ("keras", "onnx", "openvino")}
+    readers = {name: htr.load(folders[0], engine=name) for name in ("keras", "onnx", "openvino", "openvino-bf16")}
     return readers | {"onnx, 8 bit": htr.load(folders[1], engine="onnx")}
 
 

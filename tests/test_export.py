@@ -210,6 +210,46 @@ def test_eight_bit_reads_the_samples_as_float_does(tmp_path):
     assert htr.cer(texts, [t.text for t in small.transcribe(SAMPLES)]) < 0.05
 
 
+@pytest.fixture(scope="module")
+def real_words(shared_data):
+    import pyarrow.parquet as parquet
+
+    parts = [parquet.read_table(shared_data / name / "test.parquet").slice(0, 60) for name in ("dhsd", "copiste")]
+    return [row["image"]["bytes"] for part in parts for row in part.to_pylist()]
+
+
+def test_real_words_read_the_same_on_every_engine_and_nearly_so_in_eight_bit(real_words, tmp_path):
+    reader = htr.load(engine="keras")
+    reader.save(tmp_path)
+    export(tmp_path, "onnx")
+    expected, texts = reader.logits(real_words), [word.text for word in reader.transcribe(real_words)]
+    for engine in ("onnx", "openvino"):
+        other = htr.load(tmp_path, engine=engine)
+        for one, two in zip(expected, other.logits(real_words), strict=True):
+            np.testing.assert_allclose(one, two, atol=2e-3)
+        assert [word.text for word in other.transcribe(real_words)] == texts
+    export(tmp_path, "onnx", calibration=real_words[::2])
+    small = [word.text for word in htr.load(tmp_path, engine="onnx").transcribe(real_words)]
+    assert htr.cer(texts, small) < 0.05
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="LiteRT files are written on TensorFlow")
+def test_litert_reads_real_words_as_keras_does(real_words, tmp_path):
+    reader = htr.load(engine="keras")
+    (path,) = export(shipped(), "litert", tmp_path / "reader.tflite")
+    words = [ink for ink in (reader._ink(word) for word in real_words[::12]) if ink.pixels.shape[1] <= 256]
+    np.save(tmp_path / "words.npy", pad_images([ink.pixels for ink in words], width=256))
+    code = (
+        "import sys, numpy as np; from ai_edge_litert.interpreter import Interpreter\n"
+        "run = Interpreter(sys.argv[1]).get_signature_runner('width_256')\n"
+        "words = np.load(sys.argv[2])\n"
+        "np.save(sys.argv[2], np.concatenate([run(images=word[None])['logits'] for word in words]))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path), str(tmp_path / "words.npy")], check=True, timeout=300)
+    for got, expected in zip(np.load(tmp_path / "words.npy"), reader.logits(words), strict=True):
+        np.testing.assert_allclose(got[: len(expected)], expected, atol=2e-3)
+
+
 def test_the_lines_of_the_docs_read_a_word(tmp_path, monkeypatch, capsys):
     blocks = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "docs" / "export.md").read_text(encoding="utf-8"), re.M | re.S
