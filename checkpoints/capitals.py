@@ -25,15 +25,18 @@ from htr.vocabulary import Vocabulary
 SIGNS = ".,:;-'()!?"
 SURE = 0.8  # of a letter where it stands: less is another letter, or one that was laid in a wrong place
 ALONE = 0.01  # the same of the letter that was cut out, read by itself: a stroke of it is none
-CAP = 32  # px, of a capital in the height of 40 that letters are kept at
+CAP = 32  # px, of a capital as it is set
+OWN = 0.85  # of an ink's height: a capital in the word that it is cut from
 WORDS_PER_HAND = 12
 ACCENTS = "\u0301\u0300\u0302\u0308"  # acute, grave, circumflex, diaeresis
 
 
 class Letter(NamedTuple):
-    """A character cut out: ink (height, width) uint8, its top in the line's height, and how broad its strokes are."""
+    """A character cut out: ink (height, width) uint8, the rows of the word it stood in, its top there, and the breadth
+    of its strokes in px."""
 
     ink: np.ndarray
+    rows: int
     top: int
     breadth: float
 
@@ -123,7 +126,7 @@ def cut(text: str, pixels: np.ndarray, alignment, stride: int):
         tall = len(rows) > 0.5 * pixels.shape[0] or capitals == len(text)
         if character in SIGNS or (tall and len(columns) < 1.6 * len(rows)):
             edge = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
-            yield character, Letter(letter, int(rows[0]), float(np.percentile(edge[mask], 90)))
+            yield character, Letter(letter, len(pixels), int(rows[0]), float(np.percentile(edge[mask], 90)))
 
 
 def write(path: Path, hands: dict, count: int, rng: np.random.Generator) -> None:
@@ -176,7 +179,7 @@ def compose(parts: list, rng: np.random.Generator) -> np.ndarray:
     for found, (character, *accent) in parts:
         letter = found[int(rng.integers(len(found)))]
         sign = character in SIGNS
-        scale = size * (CAP / 40 if sign else CAP / letter.ink.shape[0] * rng.uniform(0.92, 1.08))
+        scale = size * (CAP / (OWN * letter.rows) if sign else CAP / letter.ink.shape[0] * rng.uniform(0.92, 1.08))
         wide = max(2, round(letter.ink.shape[1] * scale * narrow))
         high = max(2, round(letter.ink.shape[0] * scale))
         ink = cv2.resize(letter.ink, (wide, high), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
