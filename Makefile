@@ -32,6 +32,7 @@ demo: .venv/core
 check: .venv/all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_house.py
 
 test: .venv/all

@@ -120,7 +120,7 @@ def _kept(lines: Iterable[list[Word]], threshold: float, counts: Counts, table: 
     for line in lines:
         counts.lines += 1
         for word in line:
-            if not word.reason and word.confidence < threshold:
+            if not word.reason and word.confidence is not None and word.confidence < threshold:
                 word = word.without("below the threshold", f"its confidence is below {threshold}")
             counts.add(word)
             if word.reason:
@@ -148,11 +148,11 @@ def _write(path: Path, words: Iterator[Word]) -> None:
 
 
 def _row(word: Word) -> dict:
-    kind = "png" if word.image.mode in _PNG else "tiff"
-    data = io.BytesIO()
-    word.image.save(data, kind)
-    image = {"bytes": data.getvalue(), "path": f"{Path(word.line).stem}-{word.index:02}.{kind}"}
-    return {"image": image, **{name: getattr(word, name) for name in _COLUMNS}}
+    image: Image.Image = word.image  # type: ignore[assignment]  # what _kept yields has one
+    kind, data = "png" if image.mode in _PNG else "tiff", io.BytesIO()
+    image.save(data, kind)
+    cell = {"bytes": data.getvalue(), "path": f"{Path(word.line).stem}-{word.index:02}.{kind}"}
+    return {"image": cell, **{name: getattr(word, name) for name in _COLUMNS}}
 
 
 # --- from lines to words
@@ -292,6 +292,6 @@ def _read(reader: "Transcriber", words: list[Word], batch_size: int) -> list[Wor
     ids = [reader.charset.encode(words[place].text) for place in inks]
     scores = forwards(reader.logits(list(inks.values()), 4 * batch_size), ids).tolist()
     alone = {place: np.exp(score / len(text)) for place, score, text in zip(inks, scores, ids, strict=True)}
-    # a text that cannot be on its crop has probability 0 there
-    means = [(word.confidence + float(alone.get(place, 0))) / 2 for place, word in enumerate(words)]
+    # _cut has filled in every confidence; a text that cannot be on its crop has probability 0 there
+    means = [(word.confidence + float(alone.get(i, 0))) / 2 for i, word in enumerate(words)]  # type: ignore[operator]
     return [replace(word, confidence=mean) for word, mean in zip(results, means, strict=True)]

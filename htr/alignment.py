@@ -38,7 +38,7 @@ class Alignment:
     log_text: float
 
 
-def best_alignment(logits: np.ndarray, ids: Sequence[int]) -> Alignment:
+def best_alignment(logits: np.ndarray, ids: Sequence[int] | np.ndarray) -> Alignment:
     """logits (frames, classes), ids (length,) -> the likeliest Alignment of all that spell ids.
 
     Details as in `best_alignments`.
@@ -51,7 +51,7 @@ def best_alignment(logits: np.ndarray, ids: Sequence[int]) -> Alignment:
     return best_alignments([logits], [ids])[0]
 
 
-def best_alignments(batch: Sequence[np.ndarray], ids: Sequence[Sequence[int]]) -> list[Alignment]:
+def best_alignments(batch: Sequence[np.ndarray], ids: Sequence[Sequence[int] | np.ndarray]) -> list[Alignment]:
     """batch of (frames, classes), frames may differ, ids (length,) of each -> one Alignment each.
 
     The Viterbi search over the states of CTC. Logits may be log-probabilities: a softmax over all classes is taken
@@ -62,7 +62,7 @@ def best_alignments(batch: Sequence[np.ndarray], ids: Sequence[Sequence[int]]) -
     return [result for chunk in _chunks(batch, ids) for result in _align(_fitting(chunk))]
 
 
-def forward(logits: np.ndarray, ids: Sequence[int]) -> float:
+def forward(logits: np.ndarray, ids: Sequence[int] | np.ndarray) -> float:
     """logits (frames, classes), ids (length,) -> log p(ids | logits) in nats. Details as in `forwards`.
 
     >>> round(float(np.exp(forward(np.log([[0.5, 0.1, 0.4], [0.3, 0.1, 0.6]]), [2]))), 9)
@@ -71,7 +71,7 @@ def forward(logits: np.ndarray, ids: Sequence[int]) -> float:
     return float(forwards([logits], [ids])[0])
 
 
-def forwards(batch: Sequence[np.ndarray], ids: Sequence[Sequence[int]]) -> np.ndarray:
+def forwards(batch: Sequence[np.ndarray], ids: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
     """batch of (frames, classes), frames may differ, ids (length,) of each -> log-probabilities (words,) float64.
 
     The forward sum of CTC (section 4.1), in nats. A text that cannot fit its frames has probability 0: -inf. Many
@@ -142,7 +142,7 @@ class _Chunk(NamedTuple):
         return weights
 
 
-def _chunks(batch: Sequence[np.ndarray], ids: Sequence[Sequence[int]]) -> Iterator[_Chunk]:
+def _chunks(batch: Sequence[np.ndarray], ids: Sequence[Sequence[int] | np.ndarray]) -> Iterator[_Chunk]:
     if len(batch) != len(ids):
         raise ValueError(f"{len(batch)} arrays of logits came with {len(ids)} texts: give as many of each.")
     for start in range(0, len(batch), CHUNK):
@@ -238,9 +238,8 @@ def _align(chunk: _Chunk) -> list[Alignment]:
         place[:n] -= back[frame][np.arange(n), place[:n]]
     best, total = _infinite(np.maximum(character, blank)).tolist(), _sums(chunk).tolist()
     results = [_alignment(chunk, row, paths[row, : chunk.lengths[row]]) for row in range(len(place))]
-    return [
-        Alignment(*results[row], best[row], total[word]) for word, row in enumerate(np.argsort(chunk.order).tolist())
-    ]
+    order: list[int] = np.argsort(chunk.order).tolist()
+    return [Alignment(*results[row], best[row], total[word]) for word, row in enumerate(order)]
 
 
 def _alignment(chunk: _Chunk, row: int, path: np.ndarray) -> tuple[list, list, list[float]]:

@@ -264,10 +264,11 @@ def _spelled(batch: Sequence[np.ndarray], ids: Sequence[np.ndarray]) -> np.ndarr
 def _move(reader: Transcriber, members: list[_Seen]) -> None:
     """A writer's rows, in order: says of each where a better label stands. Only rows that are suspicious themselves
     give and take, as a word that a writer wrote twice is no exchange."""
-    bad = [i for i, each in enumerate(members) if each.logits is not None and each.gap >= MARGIN]
+    logits = {i: each.logits for i, each in enumerate(members) if each.logits is not None and each.gap >= MARGIN}
+    bad = list(logits)
     both = {pair for i in bad for j in _tried(members, bad, i) for pair in ((i, j), (j, i))}
     pairs = sorted((i, j) for i, j in both if members[j].text.strip())
-    sums = _log_probabilities(reader, [members[i].logits for i, _ in pairs], [members[j].text for _, j in pairs])
+    sums = _log_probabilities(reader, [logits[i] for i, _ in pairs], [members[j].text for _, j in pairs])
     gains = {pair: gain for pair, new in zip(pairs, sums.tolist(), strict=True) if (gain := members[pair[0]].gain(new))}
     free, top = set(bad), {i: gain - 1e-6 for (i, _), gain in sorted(gains.items(), key=lambda each: each[1])}
     best = {(i, j) for (i, j), gain in gains.items() if gain > top[i]}  # as good as any, but for rounding

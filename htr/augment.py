@@ -104,7 +104,7 @@ def _fade(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np.n
     """Pen pressure that comes and goes along the word, down to 0.4 of the ink; faint ink fades less."""
     count = 2 + int(pixels.shape[1] / pixels.shape[0] * 1.5)
     depth = min(0.6 * strength, 0.7, max(0.0, 1 - FAINT / _level(pixels))) * rng.random()
-    field_ = ((1 - depth * rng.random((2, count))) * 255).astype(np.uint8)
+    field_: np.ndarray = ((1 - depth * rng.random((2, count))) * 255).astype(np.uint8)
     field_ = cv2.resize(field_, pixels.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return cv2.multiply(pixels, field_, scale=1 / 255)
 
@@ -120,7 +120,7 @@ def _noise(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np.
     """Grain of the paper: fine or coarse, up to 0.2 of the ink."""
     coarse = 1 + int(rng.random() < 0.5)
     height, width = -(-pixels.shape[0] // coarse), -(-pixels.shape[1] // coarse)
-    grain = np.frombuffer(rng.bytes(height * width), np.uint8).reshape(height, width)
+    grain: np.ndarray = np.frombuffer(rng.bytes(height * width), np.uint8).reshape(height, width)
     if coarse > 1:
         grain = cv2.resize(grain, pixels.shape[::-1], interpolation=cv2.INTER_LINEAR)
     size = min(0.2 * strength, 0.3) * rng.random() * _level(pixels) / 255

@@ -44,9 +44,10 @@ def read_words(
     fits(text, width) gives a reason why a label is unusable at a width in px, or None. With a cache images are decoded
     once, all that the dataset was selected from; what is found there is what decoding would give.
     """
-    words, kept, inks = Words(), [], []
-    stored, place = (cache.stored(dataset, height) if cache else None) or (None, None)
-    images = dataset["image"] if stored is None else place.tolist()
+    words = Words()
+    kept: list = []  # inks, or the places of those that are stored
+    found = cache.stored(dataset, height) if cache else None
+    stored, images = (found[0], found[1].tolist()) if found else (None, dataset["image"])
     writers = dataset["writer"][:] if "writer" in dataset.column_names else None
     for row, (image, text) in enumerate(zip(images, dataset["text"][:], strict=True)):
         text = normalize(text or "")
@@ -55,10 +56,10 @@ def read_words(
         if reason:
             words.problems.append(problem(dataset, row, reason))
             continue
-        (inks if stored is None else kept).append(ink if stored is None else image)
+        kept.append(ink if stored is None else image)
         words.texts.append(text)
         words.writers.append(sys.intern(str(writers[row] or "")) if writers is not None else "")
-    words.inks = inks if stored is None else stored.inks.take(kept)
+    words.inks = kept if stored is None else stored.inks.take(kept)
     return words
 
 
@@ -87,7 +88,7 @@ class Batches(keras.utils.PyDataset):
         *,
         batch_size: int = 32,
         config: ModelConfig | None = None,
-        frames_needed: Callable[[Sequence[int]], int] = len,
+        frames_needed: Callable[[np.ndarray], int] = len,
         strength: float = 0.0,
         masks: Sequence[np.ndarray] | None = None,
         shuffle: bool = True,
@@ -127,7 +128,8 @@ class Batches(keras.utils.PyDataset):
     def start_epoch(self, epoch: int) -> None:
         """Draw the order of an epoch; `fit` goes from one to the next by itself."""
         with self._lock:
-            self.epoch, self._pools = epoch, {}
+            self.epoch = epoch
+            self._pools: dict[int, list] = {}
             self._members, self._turns = self._draw(epoch)
             self._ahead = {place: future for place, future in self._ahead.items() if place == (epoch, 0)}
             if not self._ahead:

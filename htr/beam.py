@@ -133,7 +133,7 @@ class _Search:
     Probabilities are shares of the word's likeliest prefix, whose own logarithm is `scale` (words,): none underflows.
     """
 
-    def __init__(self, words, automaton, *, beam, weight, bonus, classes, least):
+    def __init__(self, words, automaton: Automaton | None, *, beam, weight, bonus, classes, least):
         self.lengths = np.array([len(logits) for logits in words])
         frames = np.concatenate([np.arange(length) for length in self.lengths])
         self.p = _softmax(np.concatenate(words)[np.argsort(frames, kind="stable")])  # by frame, then by word
@@ -176,7 +176,7 @@ class _Search:
         stays = total * p[:, :1], (other + joins) * np.take_along_axis(p, last, axis=1)
         with np.errstate(divide="ignore"):
             scores = [np.log(values) + self.prior[:n] for values in (stays[0] + stays[1], blank, total)]
-        goal, home, added = self._survivors(*scores, start)
+        goal, home, added = self._survivors(*scores, start=start)
         came, grew = np.arange(n * beam).reshape(n, beam), np.zeros((n, beam), dtype=np.int64)
         came.put(goal, home)
         grew.put(goal, added)
@@ -190,7 +190,7 @@ class _Search:
         self.other[:n] /= peak[:, None]
         self.scale[:n] += np.log(peak)
 
-    def _survivors(self, stay, blank, total, start):
+    def _survivors(self, stay, blank, total, *, start):
         """Scores (n, beam) of prefixes if they stay, of those that end in a blank, of all -> where prefixes of the new
         beams go and come from (flat indices) and the classes they grow by (BLANK: none), for words where any grows.
         """
@@ -279,7 +279,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return np.divide(p, totals, out=p)
 
 
-def _candidates(p: np.ndarray, classes: int, least: float) -> tuple[np.ndarray, np.ndarray]:
+def _candidates(p: np.ndarray, classes: int, least: float) -> tuple[np.ndarray, ...]:
     """p (frames, classes) -> rows and classes of the characters that a prefix may grow by, in order."""
     likely = (p >= least) & (p > 0)
     likely[:, [BLANK, END]] = False

@@ -204,7 +204,7 @@ class Reader:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """{"item": numbers of blocks} -> their rows and failed rows, and the error that ends the run."""
-        told = {"rows": [], "failed": [], "error": []}
+        told: dict[str, list] = {"rows": [], "failed": [], "error": []}
         for number in batch["item"].tolist():
             failed, error = 0, ""
             try:
@@ -224,7 +224,7 @@ class Reader:
         places = [(path, row) for path, rows in self.blocks.pieces(number) for row in rows]
         damaged: dict[int, ImageError] = {}
         outcomes = list(self.reader.stream(self._images(number, damaged), batch_size=self.batch_size))
-        columns = {name: [] for name in SCHEMA.names}
+        columns: dict[str, list] = {name: [] for name in SCHEMA.names}
         for index, ((path, row), outcome) in enumerate(zip(places, outcomes, strict=True)):
             told = listing.record(path, damaged.get(index, outcome)) | {"row": row}
             told["path"], error = os.fsencode(path).decode(errors="backslashreplace"), told.get("error")

@@ -64,7 +64,7 @@ class Inks(Sequence):
         """Bytes of pixels."""
         return int(self.widths.sum()) * self.height
 
-    def take(self, rows: Sequence[int]) -> "Inks":
+    def take(self, rows: Sequence[int] | np.ndarray) -> "Inks":
         """The inks of these rows; nothing is read."""
         return Inks(self.path, self.height, self.starts[rows], self.widths[rows])
 
@@ -78,7 +78,7 @@ def _mapped(path: str) -> np.ndarray:
     return np.memmap(path, np.uint8, "r").view(np.ndarray)
 
 
-class Stored(Sequence):
+class Stored:
     """What `decoded` gave for each row of a data set, out of a file."""
 
     def __init__(self, inks: Inks, reasons: dict[int, str]):

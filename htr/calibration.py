@@ -90,7 +90,7 @@ def confidences_at(temperature: float, batch: Sequence[np.ndarray], *, decode: D
 
 
 def fit_temperature(
-    batch: Sequence[np.ndarray], correct: Sequence[bool | Sequence[int]], *, decode: Decoder = best_paths
+    batch: Sequence[np.ndarray], correct: Sequence[bool | Sequence[int]] | np.ndarray, *, decode: Decoder = best_paths
 ) -> float:
     """batch of logits (frames, classes), correct or reference ids (words,) -> the temperature that makes them honest.
 
@@ -117,7 +117,7 @@ def fit_temperature(
 
 def cross_temperatures(
     batch: Sequence[np.ndarray],
-    correct: Sequence[bool | Sequence[int]],
+    correct: Sequence[bool | Sequence[int]] | np.ndarray,
     groups: Sequence[Hashable] | None = None,
     *,
     decode: Decoder = best_paths,
@@ -134,7 +134,7 @@ def cross_temperatures(
         raise ValueError(f"{len(halves)} groups came for {len(right)} words: give one for each.")
     temperatures = np.empty(len(right))
     for half in (0, 1):
-        others = np.flatnonzero(halves != half)
+        others = np.flatnonzero(halves != half).tolist()
         temperatures[halves == half] = fit_temperature([batch[i] for i in others], right[others], decode=decode)
     return temperatures
 
@@ -172,7 +172,7 @@ def _level(scores: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (np.bincount(places, weights=values) / counts)[places]
 
 
-def _right(batch: Sequence[np.ndarray], correct: Sequence, decode: Decoder) -> np.ndarray:
+def _right(batch: Sequence[np.ndarray], correct: Sequence | np.ndarray, decode: Decoder) -> np.ndarray:
     """Whether each word was read right, bool (words,), from bools or from reference ids."""
     if len(batch) != len(correct):
         raise ValueError(f"{len(correct)} references came for the logits of {len(batch)} words: give one for each.")

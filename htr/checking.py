@@ -111,7 +111,7 @@ def _shared(datasets: dict[str, Samples]) -> dict[str, dict[str, int]]:
 
 
 def _leak(row: dict, name: str, shared: dict[str, dict[str, int]]) -> str:
-    splits = shared.get(row.get("writer"), {name: 0})
+    splits = shared[row["writer"]] if row.get("writer") in shared else {name: 0}
     first = next(iter(splits))
     return "" if first == name else f"writer {row['writer']} is in {first} too"
 

@@ -6,15 +6,15 @@ Nothing in it is ever executed. Keras is imported where a network of its own is 
 import dataclasses
 import json
 import math
-import os
 import zipfile
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from htr import __version__, files, objectives
+from htr import __version__, files, hub, objectives
 from htr.charset import Charset
 from htr.config import ModelConfig, from_json, to_json
 
@@ -34,22 +34,14 @@ class CheckpointError(ValueError):
 
 def write(path: Path, data: bytes) -> None:
     """The file is either the old one or the whole new one, whenever the machine stops."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(temporary, "wb") as file:
+    with files.whole(path) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """arrays by name -> an .npz file, written at once or not at all."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial.npz")
-    with open(temporary, "wb") as file:
-        np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with files.whole(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # no array of ours is called allow_pickle
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -188,7 +180,7 @@ def _check_network(config: ModelConfig) -> None:
         value, kind = getattr(config, field.name), type(field.default)
         if type(value) is not kind and not (kind is float and type(value) is int):
             raise ValueError(f"its {field.name} is {value!r}, a {kind.__name__} is needed.")
-        if kind in (int, float) and not 0 <= value <= 1 << 16:
+        if isinstance(value, int | float) and not 0 <= value <= 1 << 16:
             raise ValueError(f"its {field.name} is {value!r}, 0 to 65536 is possible.")
     most = (1 << 16, 64, 64, 64)
     if len(config.blocks) > 64 or any(a > b for block in config.blocks for a, b in zip(block, most, strict=True)):
@@ -257,24 +249,35 @@ def assign(model, arrays: dict[str, np.ndarray], name: str) -> None:
 
 def from_hub(name: str) -> Path:
     """hf://owner/name -> its files in a folder of the hub's cache. CheckpointError where they cannot be had."""
-    from huggingface_hub import snapshot_download
-
+    hub.quiet()
     try:
-        return Path(snapshot_download(name.removeprefix("hf://"), allow_patterns=[CONFIG, WEIGHTS, README, ONNX]))
+        return hub.snapshot(name.removeprefix("hf://"), [CONFIG, WEIGHTS, README, ONNX])
     except Exception as error:  # names, network and hub each raise their own kinds
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise CheckpointError(f"{name} cannot be fetched from the hub: {reason}.") from error
+        raise CheckpointError(f"{name} cannot be fetched from the hub: {hub.reason(error)}.") from error
 
 
 def to_hub(folder: Path, name: str) -> str:
-    """Put a checkpoint's files under owner/name -> its address. CheckpointError where the hub does not take them."""
-    from huggingface_hub import HfApi
+    """Put a checkpoint's files under owner/name, in one commit -> its address; its README as `hub.card` makes it.
 
+    CheckpointError where the hub does not take them. A model.onnx there that the folder does not have is removed.
+    """
+    hub.quiet()
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub.utils import RepositoryNotFoundError
+
+    folder, settings = Path(folder), read_config(folder)
+    readme = (folder / README).read_text("utf-8", errors="replace") if (folder / README).is_file() else ""
+    paths = [path for path in (folder / CONFIG, folder / WEIGHTS, folder / ONNX) if path.is_file()]
+    operations: list = [CommitOperationAdd(path.name, str(path)) for path in paths]
+    operations.append(CommitOperationAdd(README, hub.card(name, settings, readme).encode()))
     try:
+        with suppress(RepositoryNotFoundError):
+            hub.find(name, "model")
         api = HfApi()
         api.create_repo(name, exist_ok=True)
-        api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=[CONFIG, WEIGHTS, README, ONNX])
+        if not (folder / ONNX).is_file() and api.file_exists(name, ONNX):
+            operations.append(CommitOperationDelete(ONNX))  # it reads with the weights that were there before
+        api.create_commit(name, operations, commit_message=f"Checkpoint of htr {__version__}")
     except Exception as error:  # names, network and hub each raise their own kinds
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise CheckpointError(f"{folder} cannot be put under {name} on the hub: {reason}.") from error
+        raise CheckpointError(f"{folder} cannot be put under {name} on the hub: {hub.reason(error)}.") from error
     return f"hf://{name}"

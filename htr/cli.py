@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 
 from htr import options
@@ -25,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command -> exit code: 0, 1 (some inputs failed), 2 (usage), 130 (interrupted)."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name need not be valid text
@@ -36,8 +38,11 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough; nothing may be flushed into it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return OK
-    except KeyboardInterrupt:
-        return complain("stopped by the keyboard.", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        code = complain(str(stop) or "stopped by the keyboard.", INTERRUPTED)
+        if argv is None:  # the process is ours: while it ends, another Ctrl+C ends it at once, without a traceback
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        return code
     except (ValueError, OSError) as error:
         return complain(sentence(error), FAILED)
 

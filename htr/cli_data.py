@@ -9,12 +9,12 @@ from htr.cli_shared import FAILED, OK, import_keras, lines, load
 
 def check(args) -> int:
     """`htr check` -> exit code."""
-    import_keras()
     from tqdm import tqdm
 
     from htr import samples
 
     splits = {source: samples.load(source, columns=args.columns) for source in args.data}
+    import_keras()
     progress = functools.partial(tqdm, unit=" rows", disable=None, leave=False)
     found = samples.check(splits, progress=progress, **_limits(args.alphabet))
     for problem in found.problems:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import htr
-from htr.cli_shared import INTERRUPTED, OK, USAGE, complain, import_keras, load
+from htr.cli_shared import OK, USAGE, complain, import_keras, load, sentence
 from htr.cli_shared import reader as load_reader
 from htr.metrics import paired
 
@@ -31,7 +31,10 @@ def train(args) -> int:
     try:
         reader = _fit(dataset, validation, problems, args)
     except KeyboardInterrupt:
-        return complain(_stopped(Path(args.out)), INTERRUPTED)
+        raise KeyboardInterrupt(_stopped("stopped by the keyboard", Path(args.out))) from None
+    except OSError as error:
+        told, out = sentence(error), Path(args.out)
+        return complain(_stopped(told.removesuffix("."), out) if (out / "state.npz").exists() else told)
     print(f"{args.out}: validation CER {100 * reader.training['validation_cer']:.2f} % on {len(validation):,} words")
     return OK
 
@@ -41,13 +44,16 @@ def _note(line: str, args) -> None:
         print(line, flush=True)
 
 
-def _stopped(run: Path) -> str:
-    """What a run that was interrupted leaves behind, and how to go on with it."""
+def _stopped(how: str, run: Path) -> str:
+    """How a run was stopped, what it leaves behind, and how to go on with it."""
     if not (run / "state.npz").exists():
-        return f"stopped by the keyboard before the first epoch was over; {run} holds nothing to go on from."
-    rows = (run / "history.csv").read_text(encoding="utf-8").splitlines()[1:]
+        return f"{how} before the first epoch was over; {run} holds nothing to go on from."
+    import numpy as np
+
+    with np.load(run / "state.npz") as file:
+        epoch = json.loads(str(file["state"]))["epoch"]
     return (
-        f"stopped by the keyboard; {run} holds the best reader so far and the state after epoch {len(rows)}: "
+        f"{how}; {run} holds the best reader so far and the state after epoch {epoch}: "
         "go on with the same command and --resume."
     )
 
@@ -105,7 +111,8 @@ def _corrected(datasets: list, args) -> list:
     done = [corrections.apply(dataset, lines) for dataset in datasets]
     counts = [[applied.corrected, applied.dropped, applied.kept, applied.done] for _, applied in done]
     unknown = [line for line in lines if all(line in applied.unknown for _, applied in done)]
-    _note(f"{args.corrections}: {corrections.Applied(*map(sum, zip(*counts, strict=True)), unknown)}", args)
+    corrected, dropped, kept, already = map(sum, zip(*counts, strict=True))
+    _note(f"{args.corrections}: {corrections.Applied(corrected, dropped, kept, already, unknown)}", args)
     return [dataset for dataset, _ in done]
 
 

@@ -231,7 +231,7 @@ class _Index:
     def __init__(self, dataset: "Dataset", corrections: Sequence[Correction]):
         self.hashes: dict[str, list[int]] = {}
         self.paths: dict[str, list[tuple]] = {}
-        self.numbers: dict[int, list[int]] = {}
+        self.numbers: dict[int | None, list[int]] = {}
         hashed = any(each.hash for each in corrections)
         if hashed or any(each.path for each in corrections):
             for row, image in enumerate(dataset["image"]):

@@ -24,7 +24,7 @@ class Reading:
 
     ids: list[int]
     confidences: list[float]
-    spans: list[tuple[int, int] | None]
+    spans: list[tuple[int, int]] | list[None]
     confidence: float
 
 
@@ -141,10 +141,10 @@ def _best_paths(flat: np.ndarray, lengths: np.ndarray) -> list[Reading]:
     counts = np.bincount(words, minlength=len(lengths))
     spans = _partition(begins - offsets[words], ends - offsets[words], words, lengths)
     whole = _forward(probabilities, lengths, ids, counts)
-    columns = ids.tolist(), confidences.tolist(), spans
+    characters, sure = ids.tolist(), confidences.tolist()
     stops = np.cumsum(counts).tolist()
     return [
-        Reading(*(column[start:stop] for column in columns), confidence)
+        Reading(characters[start:stop], sure[start:stop], spans[start:stop], confidence)
         for start, stop, confidence in zip([0, *stops], stops, whole.tolist(), strict=False)
     ]
 

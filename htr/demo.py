@@ -201,11 +201,10 @@ def to_csv(rows: Iterable[Row]) -> str:
     lines = csv.writer(text)
     lines.writerow(["name", "text", "confidence", "error"])
     for row in rows:
-        read = not isinstance(row.outcome, str)
         lines.writerow(
-            [row.name, row.outcome.text, f"{row.outcome.confidence:.4f}", ""]
-            if read
-            else [row.name, "", "", row.outcome]
+            [row.name, "", "", row.outcome]
+            if isinstance(row.outcome, str)
+            else [row.name, row.outcome.text, f"{row.outcome.confidence:.4f}", ""]
         )
     return text.getvalue()
 

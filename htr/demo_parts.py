@@ -85,12 +85,13 @@ def _lexicon(seen: Seen) -> str:
 
 def _characters(seen: Seen) -> str:
     """The picture around the ink, each character above the place where it was read."""
-    if not seen.plain.characters or seen.plain.characters[0].left is None:
+    placed = [(c, c.left, c.right) for c in seen.plain.characters if c.left is not None and c.right is not None]
+    if not placed:
         return '<p class="note">This reader ties characters to no place, or read none.</p>'
     picture, zoom, left = _around(seen)
     marks = []
-    for c in seen.plain.characters:
-        start, stop = ((x * zoom - left) * 100 / picture.width for x in (c.left, c.right))
+    for c, *sides in placed:
+        start, stop = ((x * zoom - left) * 100 / picture.width for x in sides)
         kind = "sure" if c.confidence >= SURE else "doubtful" if c.confidence >= DOUBTFUL else "unsure"
         marks.append(
             f'<li class="{kind}" style="left:{start:.2f}%;width:{stop - start:.2f}%" title="{c.confidence:.3f}">'

@@ -96,7 +96,7 @@ class Report:
         """All figures and the worst words as plain Python values, without the rows."""
         names = "words writers characters plain_cer unseen_cer unseen_words outside_alphabet too_long interval_by"
         names += " seconds words_per_second checkpoint data"
-        rates = {}
+        rates: dict[str, float] = {}
         for name, (low, high) in self.intervals.items():
             rates |= {name: getattr(self, name), f"{name}_low": low, f"{name}_high": high}
         return {
@@ -239,7 +239,7 @@ def _rows(dataset: "Dataset", transcriptions: list["Transcription"]) -> Rows:
 def _rates(rows: Rows, *, samples: int, seed: int) -> dict:
     """The three rates with their intervals, each from the same draws of writers."""
     pairs = list(zip(rows.references, rows.hypotheses, strict=True))
-    counts = {
+    counts: dict[str, tuple[list | np.ndarray, list | np.ndarray]] = {
         "cer": (rows.edits, rows.lengths),
         "wer": ([metrics.word_edits(*pair) for pair in pairs], [len(reference.split()) for reference, _ in pairs]),
         "word_accuracy": ([reference == hypothesis for reference, hypothesis in pairs], np.ones(len(pairs))),

@@ -4,6 +4,7 @@ Beside the training loop in one process it would hold the interpreter's lock whi
 batch. What comes back is a pure function of the task, so it does not matter where it was computed.
 """
 
+import os
 import pickle
 import subprocess
 import sys
@@ -45,14 +46,14 @@ def work(task: Task) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """The (ink, mask) of each word, augmented by a generator that depends on seed, epoch and row alone."""
     results = []
     for i, row in enumerate(task.rows):
-        ink, mask = task.inks[i], task.masks and task.masks[i]
+        ink, mask = task.inks[i], task.masks[i] if task.masks else None
         if not task.strength and task.views == 1:
             results.append((ink, mask))
             continue
         rng = generator(task.seed, task.epoch, row)
         if task.views > 1:
-            options = {"views": task.views, "strength": task.strength, "min_width": task.min_widths[i]}
-            results += [(view, None) for view in augment_views(ink, rng, **options)]
+            views = augment_views(ink, rng, views=task.views, strength=task.strength, min_width=task.min_widths[i])
+            results += [(view, None) for view in views]
             continue
         done = augment(ink, rng, strength=task.strength, mask=mask, min_width=task.min_widths[i])
         results.append(done if mask is not None else (done, None))
@@ -86,6 +87,7 @@ class _Process:
             [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feeder")
+        self._closed = False
 
     def submit(self, task: Task) -> Future:
         return self._thread.submit(self._ask, task)
@@ -96,9 +98,11 @@ class _Process:
             self._process.stdin.flush()
             return pickle.load(self._process.stdout)
         except (OSError, EOFError, ValueError, pickle.UnpicklingError):
-            return work(task)  # the process is gone (killed, no memory): nothing is lost but speed
+            # the process is gone (killed, no memory): nothing is lost but speed; behind close nobody wants it any more
+            return [] if self._closed else work(task)
 
     def close(self) -> None:
+        self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._process.kill()
         self._process.wait()
@@ -110,12 +114,12 @@ class _Process:
 
 
 def serve() -> None:
-    """The loop of the process: a task in, its result out, until its standard input ends."""
+    """The loop of the process: a task in, its result out, until one of the pipes ends, perhaps within a task."""
     cv2.setNumThreads(1)
-    while True:
-        try:
+    try:
+        while True:
             task = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        pickle.dump(work(task), sys.stdout.buffer, protocol=pickle.HIGHEST_PROTOCOL)
-        sys.stdout.buffer.flush()
+            pickle.dump(work(task), sys.stdout.buffer, protocol=pickle.HIGHEST_PROTOCOL)
+            sys.stdout.buffer.flush()
+    except (OSError, EOFError, pickle.UnpicklingError):
+        os._exit(0)  # whoever asked was killed, or does the work itself: nothing may be flushed or told

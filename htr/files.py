@@ -1,12 +1,14 @@
-"""Floor 0: a file that may be anything: its bytes, where it is a regular one and not too large, and its name; and a
-folder that one process at a time may write."""
+"""Floor 0: a file that may be anything: its bytes, where it is a regular one and not too large, and its name; a file
+that is written whole or not at all; and a folder that one process at a time may write."""
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 def shown(name: object) -> str:
@@ -39,11 +41,62 @@ def read(path: str | os.PathLike, most: int) -> bytes:
     return data
 
 
+def check_writable(folder: Path) -> None:
+    """OSError, whose strerror is a sentence, where the folder cannot be written, or not be made."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "it is a file, no folder; choose another folder", str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "it cannot be written; permit it, or choose another folder", str(there))
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to fill, which is path when it is whole; until then it is hidden, and path names what it did before.
+
+    OSError, whose strerror is a sentence, where it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = f"it cannot be written ({error.strerror or error}), make room or permit it"
+        raise OSError(error.errno, reason, str(path)) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()  # there is still one where something failed
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what processes that have died had half written."""
+    for path in folder.glob(".*.partial*"):
+        writer = re.search(r"\.(\d{1,9})\.partial", path.name)
+        if writer and not _lives(int(writer[1])):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _lives(pid: int) -> bool:
+    if os.name == "nt":
+        return False  # there a signal 0 would end it, and a file that is open cannot be removed
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Within, no other process that asks so writes the folder, which is made. ValueError where one does already.
 
-    The system lets go of the lock when the process ends, however it ends.
+    The system lets go of the lock when the process ends, however it ends. What such a process had half written goes.
     """
     from filelock import FileLock, Timeout
 
@@ -54,6 +107,7 @@ def alone(folder: Path) -> Iterator[None]:
     except Timeout:
         raise ValueError(f"Another run writes {folder}; wait for its end, or choose another folder.") from None
     try:
+        _tidy(folder)
         yield
     finally:
         lock.release()

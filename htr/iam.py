@@ -63,8 +63,9 @@ def _rows(folder: Path, table: Path, wanted: list[str] | None, writers: "_Writer
         for seen in ids:
             unseen.pop(seen, None)
         yield _row(folder, writers, name, line, number)
-    for name in unseen:
-        yield Row(name, None, None, reason=f"{SPLITS[split]} lists {name}, words.txt has no word of it")
+    if split:
+        for name in unseen:
+            yield Row(name, None, None, reason=f"{SPLITS[split]} lists {name}, words.txt has no word of it")
 
 
 def _row(folder: Path, writers: "_Writers", name: str, line: str, number: int) -> Row:

@@ -145,8 +145,9 @@ def _decode(image: Image.Image, name: str, height: int | None) -> object:
 
 def _most(image: Image.Image) -> int:
     """How many px are read of such a file: what Pillow decodes in Python takes a microsecond a px."""
-    decoder = image.tile[0][0] if getattr(image, "tile", None) else None
-    return WORK_PIXELS if decoder in Image.DECODERS else _MOST.get(image.format, MAX_PIXELS)
+    tile = getattr(image, "tile", None)
+    decoder = tile[0][0] if tile else None
+    return WORK_PIXELS if decoder in Image.DECODERS else _MOST.get(image.format or "", MAX_PIXELS)
 
 
 def _data(source, name: str, turn: contextlib.ExitStack) -> bytes:

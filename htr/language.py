@@ -147,7 +147,7 @@ def _table(section: list[list[str]], n: int, ids: dict[str, int]) -> list[np.nda
     keys = np.zeros(len(section), dtype=np.int64)
     for place in range(1, n + 1):
         keys = keys * len(ids) + np.array([ids[fields[place]] for fields in section], dtype=np.int64)
-    costs = np.array([[float(cost) for cost in (fields[0], *fields[n + 1 :], 0)[:2]] for fields in section])
+    costs = np.array([[float(cost) for cost in (fields[0], *fields[n + 1 :], "0")[:2]] for fields in section])
     order = np.argsort(keys)
     return [keys[order], *(costs.reshape(-1, 2)[order].T * _LN10)]
 

@@ -5,7 +5,7 @@ state a frame; it stays, goes on by one, or leaps over the blank between two dif
 Scores may be any log-weights (batch, frames, classes), not only log-probabilities. Padding on the right is not seen.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -17,9 +17,9 @@ NEVER = -1e30  # the log-weight of what cannot be: finite, so that no gradient i
 class Lattice(NamedTuple):
     """classes (batch, states), leap (batch, states): whether a state is reached over a blank; lengths (batch,)."""
 
-    classes: object
-    leap: object
-    lengths: object
+    classes: Any
+    leap: Any
+    lengths: Any
 
 
 def lattice(labels) -> Lattice:

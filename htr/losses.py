@@ -154,7 +154,8 @@ class _Masked(keras.losses.Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         # Keras' own call would multiply a mask into the loss: 0 * NaN
         reduction = {None: "none", "none": "none", "sum": "sum"}.get(self.reduction, "mean")
-        own, y_true, y_pred = self._own_mask(y_true, y_pred), *map(ops.convert_to_tensor, (y_true, y_pred))
+        own = self._own_mask(y_true, y_pred)
+        y_true, y_pred = map(ops.convert_to_tensor, (y_true, y_pred))
         rank = len(own.shape)
         weights = ops.cast(own, "float32")
         if sample_weight is not None:

@@ -25,10 +25,10 @@ class Objective:
 
     name: ClassVar[str]
     has_positions: ClassVar[bool] = True
-    shortcut: ClassVar[float] = 0.0
+    shortcut = 0.0  # no ClassVar: it is a field of ShortcutCTC
     views: ClassVar[int] = 1
 
-    def frames_needed(self, ids: Sequence[int]) -> int:
+    def frames_needed(self, ids: Sequence[int] | np.ndarray) -> int:
         """The fewest frames in which ids can be told."""
         raise NotImplementedError
 

@@ -5,6 +5,7 @@ A graph is protocol buffers: messages of numbered fields (onnx.proto in the ONNX
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 # what htr/onnx_graph.py writes, and what its conversion to 8 bit adds
 KINDS = frozenset(
@@ -86,7 +87,7 @@ def _inside(message: memoryview, wanted: int) -> list:
     return [value for number, value in _fields(message) if number == wanted]
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
     """A message -> the numbers of its fields and their values: whole numbers, or the bytes they take."""
     if not isinstance(message, memoryview):
         raise ValueError("it is no ONNX file, or cut")

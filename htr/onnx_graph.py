@@ -88,8 +88,8 @@ class _Graph:
 
         value, n, t = helper.make_tensor_value_info, "batch", "frames"
         images = value("images", self.FLOAT, [n, height, "width", 1])
-        kinds = {"logits": (self.FLOAT, [n, t, classes]), "frames": (self.INT, [n]), "ids": (self.INT, [n, t])}
-        kinds |= {"lengths": (self.INT, [n]), "confidence": (self.FLOAT, [n])}
+        kinds: dict[str, tuple[int, list]] = {"logits": (self.FLOAT, [n, t, classes]), "frames": (self.INT, [n])}
+        kinds |= {"ids": (self.INT, [n, t]), "lengths": (self.INT, [n]), "confidence": (self.FLOAT, [n])}
         outputs = [value(name, *kinds[name]) for name in OUTPUTS]
         body = helper.make_graph(self.nodes, "reader", [images], outputs, self.constants)
         model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="htr")

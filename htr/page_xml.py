@@ -164,8 +164,8 @@ def _shaped(element: Element) -> bool:
 
 
 def _alto_polygons(element: Element) -> list[np.ndarray]:
-    if _shaped(element):
-        return [_points(element.find("Shape/Polygon").get("POINTS", ""))]
+    if (shape := element.find("Shape/Polygon")) is not None:
+        return [_points(shape.get("POINTS", ""))]
     box = [element.get(name) for name in ("HPOS", "VPOS", "WIDTH", "HEIGHT")]
     if None in box:
         return []
@@ -277,7 +277,7 @@ def _open_page(path: Path, size: tuple[float, float] | None) -> tuple[np.ndarray
     """image file -> pixels (h, w) or (h, w, 3), and px per unit of the XML in x and y."""
     image = read_image(path)
     scale = np.array(image.size) / np.array(size if size else image.size)
-    if abs(scale[0] / scale[1] - 1) > 0.01:
+    if size and abs(scale[0] / scale[1] - 1) > 0.01:
         of_image, of_xml = "x".join(map(str, image.size)), f"{size[0]:g}x{size[1]:g}"
         raise ImageError(f"{path.name} is {of_image}, the XML says {of_xml}: the image is another one or was cropped.")
     if image.mode in ("L", "RGB", "I;16"):

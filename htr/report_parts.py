@@ -139,7 +139,7 @@ def bar(rate: float, interval: tuple[float, float] | None, *, top: float) -> str
 
 
 def chart(
-    series: Sequence[tuple[str, Sequence[float], Sequence[float]]],
+    series: Sequence[tuple[str, Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]],
     *,
     x: str,
     y: str,
@@ -212,7 +212,7 @@ def picture(image: Image.Image, *, name: str, width: int, height: int, lossless:
     if not lossless:
         if image.mode.startswith(("I", "F")):  # 16 bits and floats: JPEG has 8
             values = np.asarray(image, np.float64)
-            image = Image.fromarray(np.uint8(255 * np.clip(values / max(values.max(), 1e-9), 0, 1)))
+            image = Image.fromarray((255 * np.clip(values / max(values.max(), 1e-9), 0, 1)).astype(np.uint8))
         if image.mode != "L":
             colour = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", colour.size, "white"), colour).convert("RGB")

@@ -79,7 +79,7 @@ def _rate(rows: Rows, chosen: Sequence[int]) -> float:
 def _rates(what: str, rows: Rows, groups: Sequence[tuple[str, list[int]]], *, grouped: bool) -> str:
     """A bar, the CER and its interval for each group of rows; the interval is by writer where grouped and known."""
     by = rows.groups if grouped else None
-    figures = []
+    figures: list[tuple[str, float | None, tuple[float, float] | None, list[int]]] = []
     for label, chosen in groups:
         edits, characters = rows.edits[chosen], rows.lengths[chosen]
         if characters.sum():

@@ -73,6 +73,7 @@ class Run(keras.callbacks.Callback):
         if "a0" in self._stored:
             self._average = [self._stored[f"a{i}"].copy() for i in range(len(self.reader.model.weights))]
         self._stored = None
+        self._write_history()  # a process killed behind its last state has not written that epoch's row
 
     @staticmethod
     def _variables(model) -> list:
@@ -87,6 +88,9 @@ class Run(keras.callbacks.Callback):
         arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables(self.model))}
         arrays |= {f"a{i}": a for i, a in enumerate(self._average or [])}
         checkpoint.write_arrays(self.out / STATE, arrays | {"state": np.array(json.dumps(state))})
+        self._write_history()
+
+    def _write_history(self) -> None:
         table = io.StringIO()
         writer = csv.DictWriter(table, fieldnames=list(self.history[0]))
         writer.writeheader()
@@ -191,7 +195,7 @@ class Run(keras.callbacks.Callback):
             return math.nan
         # a stream: the words of a large set are in a file, and never all in memory
         inks = (Ink(floats(ink), 0.0, 1.0) for ink in self.validation.inks)
-        readings = [word.text for word in self.reader.stream(inks)]
+        readings = [word.text for word in self.reader.stream(inks)]  # type: ignore[union-attr]  # no Ink is unreadable
         self.last = list(zip(self.validation.texts, readings, strict=True))
         self.model.readings = self.last  # for other callbacks to show; Keras' logs hold numbers alone
         return sum(edits(*pair) for pair in self.last) / sum(len(text) for text in self.validation.texts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from htr import iam, page_xml
+from htr import hub, iam, page_xml
 from htr.checking import Check, check
 from htr.columns import NAMES, from_dataset, from_rows, mapping_of
 from htr.files import shown
@@ -192,6 +192,7 @@ def _saved(path: Path) -> "Dataset":
 
 
 def _hub(source: str) -> "Dataset":
+    hub.quiet()
     from datasets import get_dataset_config_names, get_dataset_split_names, load_dataset
 
     path, _, split = source.removeprefix("hf://").partition(":")
@@ -200,14 +201,15 @@ def _hub(source: str) -> "Dataset":
         raise ValueError(f"{source} names no dataset; write hf://owner/name[/config][:split].")
     name, dataset, splits = "/".join(parts[:2]), None, [split]
     try:
-        configs = parts[2:] or get_dataset_config_names(name)
-        config = configs[0] if len(configs) == 1 else "default" if "default" in configs else None
-        if config:
-            splits = [split] if split else get_dataset_split_names(name, config)
-            dataset = load_dataset(name, config, split=splits[0]) if len(splits) == 1 else None
+        hub.find(name, "dataset")
+        with hub.only():
+            configs = parts[2:] or get_dataset_config_names(name)
+            config = configs[0] if len(configs) == 1 else "default" if "default" in configs else None
+            if config:
+                splits = [split] if split else get_dataset_split_names(name, config)
+                dataset = load_dataset(name, config, split=splits[0]) if len(splits) == 1 else None
     except Exception as error:  # network, hub and builder each raise their own kinds
-        reason = str(error).split("\n")[0].rstrip(".")
-        raise ValueError(f"{source} cannot be loaded from the hub: {reason}.") from error
+        raise ValueError(f"{source} cannot be loaded from the hub: {hub.reason(error)}.") from error
     if not config:
         raise ValueError(f"{source} has the configs {', '.join(configs)}; name one, as in hf://{name}/{configs[0]}.")
     if dataset is None:

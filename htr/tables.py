@@ -43,9 +43,9 @@ def read_lines(path: Path) -> Iterator[str]:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        number = data.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{path} line {line} is not {encoding[:-4] if encoding.endswith('-sig') else encoding} text "
+            f"{path} line {number} is not {encoding[:-4] if encoding.endswith('-sig') else encoding} text "
             f"(byte 0x{data[error.start]:02x}); save it as UTF-8."
         ) from error
     for line in io.StringIO(text, newline=None):

@@ -16,7 +16,7 @@ from htr.calibration import fit_temperature
 from htr.charset import Charset
 from htr.config import ModelConfig, TrainConfig, preset, to_json
 from htr.devices import AdamW, find, spread
-from htr.files import alone
+from htr.files import alone, check_writable
 from htr.images import Ink
 from htr.learner import Learner
 from htr.model import build_model
@@ -58,16 +58,16 @@ def train(
     out = Path(out)
     if devices > 1:
         find(devices)  # what is not there is refused before hours of decoding
+    check_writable(out)
     cv2.setNumThreads(1)  # augmentation shares the cores with the network: threads of its own slow both down
     start = Transcriber.load(init) if init is not None else None
     config = start.config if start else model or preset("small")
     read = partial(read_words, height=config.height, cache=cache)
     words = _usable(read(train, fits=_fits(config, training)), "training", skip_bad=skip_bad)
     held = _usable(read(validation), "validation", skip_bad=skip_bad) if validation is not None else None
-    if found := [*problems, *words.problems, *(held.problems if held else [])]:
-        out.mkdir(parents=True, exist_ok=True)
-        write_problems(found, out / PROBLEMS)
     with alone(out), spread(devices):
+        if found := [*problems, *words.problems, *(held.problems if held else [])]:
+            write_problems(found, out / PROBLEMS)
         reader = _reader(words, config, training, start)
         reader.training = {"data": list(data), "words": len(words), "config": to_json(training)}
         reader.training["init"] = start.name if start else None

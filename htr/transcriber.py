@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from htr import checkpoint, engines, objectives
+from htr import checkpoint, engines, hub, objectives
 from htr.charset import Charset
 from htr.config import ModelConfig
 from htr.decoding import Reading
@@ -97,7 +97,7 @@ class Transcriber:
             objective_options=dataclasses.asdict(self.objective),
             training=self.training,
             temperature=self.temperature,
-            readme=readme or f"# A reader of handwritten words\n\nLoad it with `htr.load({str(folder)!r})`.\n",
+            readme=readme or f"{hub.PLAIN}\nLoad it with `htr.load({str(folder)!r})`.\n",
             half=half,
         )
 

@@ -65,8 +65,8 @@ class Warp:
         a, b, c, d = matrix
         rows, columns = self.height // CELL + 3, width // CELL + 3
         # cv2.resize centres coarse cell i on fine (i + 0.5) CELL - 0.5; the border, only repeated, is cut off below
-        x = np.arange(columns, dtype=np.float32) * CELL - (0.5 * CELL + 0.5 + origin[0])
-        y = np.arange(rows, dtype=np.float32)[:, None] * CELL - (0.5 * CELL + 0.5 + origin[1])
+        x: np.ndarray = np.arange(columns, dtype=np.float32) * CELL - (0.5 * CELL + 0.5 + origin[0])
+        y: np.ndarray = np.arange(rows, dtype=np.float32)[:, None] * CELL - (0.5 * CELL + 0.5 + origin[1])
         area = a * d - b * c
         points = np.empty((2, rows, columns), np.float32)
         np.add(x * (d / area), y * (-b / area), out=points[0])
