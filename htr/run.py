@@ -46,10 +46,11 @@ class Run(keras.callbacks.Callback):
             return None
         arrays = checkpoint.read_arrays(self.out / STATE)
         state = json.loads(str(arrays.pop("state")))
-        settings = {**to_json(self.training), "alphabet": self.reader.charset.characters}
+        settings = self._settings()
         # how long a run lasts may be changed; what it computes may not
         free = {"epochs", "minutes", "patience", "workers"}
-        if changed := {k for k in settings if k not in free and state["settings"].get(k) != settings[k]}:
+        begun = {"words": settings["words"]} | state["settings"]  # older states do not know how many there were
+        if changed := {k for k in settings if k not in free and begun.get(k) != settings[k]}:
             raise ValueError(
                 f"{self.out} was begun with other settings ({', '.join(sorted(changed))}); "
                 "resume with the same ones, or start anew in another folder with --init."
@@ -58,6 +59,10 @@ class Run(keras.callbacks.Callback):
             setattr(self, name, state[name])
         self.best = math.inf if state["best"] is None else state["best"]
         return arrays
+
+    def _settings(self) -> dict:
+        words = self.reader.training.get("words")
+        return {**to_json(self.training), "alphabet": self.reader.charset.characters, "words": words}
 
     def restore(self, model: keras.Model, *, steps: int) -> None:
         """Put the stored state into the compiled model that is fitted; steps is the number of batches in an epoch."""
@@ -84,7 +89,7 @@ class Run(keras.callbacks.Callback):
         names = ("epoch", "step", "elapsed", "stale", "history")
         state = {name: getattr(self, name) for name in names}
         state["best"] = self.best if math.isfinite(self.best) else None
-        state["settings"] = {**to_json(self.training), "alphabet": self.reader.charset.characters}
+        state["settings"] = self._settings()
         arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables(self.model))}
         arrays |= {f"a{i}": a for i, a in enumerate(self._average or [])}
         checkpoint.write_arrays(self.out / STATE, arrays | {"state": np.array(json.dumps(state))})

@@ -322,6 +322,8 @@ def test_lost_data_is_named_and_the_run_goes_on_when_it_is_back(server, command,
         try:
             run = server.begin(*command(out, "--resume"))
             assert str(data / "words") in (told := said(run)) or "3.png" in run.told, told
+            run = server.begin(*command(out, "--resume", "--skip-bad"))
+            assert str(data / "words") in (told := said(run)) or "other settings (words)" in told
         finally:
             shutil.move(aside, lost)
         htr.load(out)
