@@ -8,7 +8,7 @@ NUMERIC := $(patsubst %,tests/test_%.py,ctc ctc_variants losses masking masks_do
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export HTR_DATA
 
-.PHONY: install demo check test bench docs notebooks checkpoint fonts wheel constraints clean
+.PHONY: install demo check test soak bench docs notebooks checkpoint fonts wheel constraints clean
 .DELETE_ON_ERROR:
 
 install: .venv/all
@@ -38,6 +38,10 @@ check: .venv/all
 test: .venv/all
 	$(BIN)/python -m pytest --durations=15
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -q $(NUMERIC)
+
+# A training run killed 30 times at random moments, and at every call of a save; the short form is among the tests.
+soak: .venv/all
+	HTR_SOAK=1 $(BIN)/python -m pytest -q -s tests/test_crashes.py
 
 docs: .venv/all
 	$(BIN)/sphinx-build -W -q -b html docs build/docs
