@@ -69,13 +69,15 @@ def test_a_curve_can_be_drawn_of_any_run(rates):
 
 def begin(command, tmp_path):
     # where the tests run in the background of a shell, Ctrl+C is ignored, and what they start would inherit that
+    code = (
+        "import signal, sys; signal.signal(2, signal.default_int_handler); from htr.cli import main; sys.exit(main())"
+    )
     return subprocess.Popen(
-        [sys.executable, "-m", "htr", *command],
+        [sys.executable, "-c", code, *command],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
