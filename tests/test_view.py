@@ -90,7 +90,7 @@ def test_ctrl_c_keeps_what_was_learned_and_a_second_run_is_refused(word_folder, 
     assert cli.main([*command, "--resume"]) == 1
     assert "Another run writes" in capsys.readouterr().err
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=300)
     assert process.returncode == 130, told
     assert "--resume" in told.splitlines()[-1] and "Traceback" not in told
     epochs = len((tmp_path / "run" / "history.csv").read_text(encoding="utf-8").splitlines())
