@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from compared import SETS, measured, read_rows, table, train, write_rows
+from compared import SETS, measured, read_rows, table, train, unfinished, write_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS, PAGE = ROOT / "docs" / "ablation.csv", ROOT / "docs" / "ablation.md"
@@ -85,8 +85,7 @@ def page(rows: list[dict]) -> str:
     ]
     for name in SETS:
         lines += [f"## {name} test", "", *table(rows, name, keys=("variant",), base="full"), ""]
-    missing = [name for name in VARIANTS if name not in {row["variant"] for row in rows}]
-    return "\n".join([*lines, *([f"No finished run yet: {', '.join(missing)}.", ""] if missing else [])])
+    return "\n".join([*lines, *unfinished(VARIANTS, rows, "variant")])
 
 
 if __name__ == "__main__":

@@ -81,6 +81,12 @@ def table(rows: list[dict], name: str, *, keys: tuple[str, ...], base: str) -> l
     return head + [_line(row, name, keys) for row in sorted(rows, key=lambda row: float(row[f"{name}_cer"]))]
 
 
+def unfinished(names, rows: list[dict], key: str) -> list[str]:
+    """The last lines of a page: what has no row yet, if anything."""
+    missing = [name for name in names if name not in {row[key] for row in rows}]
+    return [f"No finished run yet: {', '.join(missing)}.", ""] if missing else []
+
+
 def _line(row: dict, name: str, keys: tuple[str, ...]) -> str:
     def share(key: str) -> str:
         return f"{100 * float(row[f'{name}_{key}']):.2f}"

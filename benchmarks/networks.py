@@ -15,7 +15,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from compared import SETS, measured, read_rows, table, write_rows
+from compared import SETS, measured, read_rows, table, unfinished, write_rows
 
 import htr
 from htr.config import ModelConfig, preset
@@ -107,8 +107,7 @@ def page(rows: list[dict]) -> str:
     ]
     for name in SETS:
         lines += [f"## {name} test", "", *table(rows, name, keys=("network", "Mflop a word"), base="small"), ""]
-    missing = [name for name in VARIANTS if name not in {row["network"] for row in rows}]
-    return "\n".join([*lines, *([f"No finished run yet: {', '.join(missing)}.", ""] if missing else [])])
+    return "\n".join([*lines, *unfinished(VARIANTS, rows, "network")])
 
 
 if __name__ == "__main__":

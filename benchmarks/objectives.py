@@ -11,7 +11,7 @@ import argparse
 import os
 from pathlib import Path
 
-from compared import SETS, measured, read_rows, table, train, write_rows
+from compared import SETS, measured, read_rows, table, train, unfinished, write_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS, PAGE = ROOT / "docs" / "objectives.csv", ROOT / "docs" / "objectives.md"
@@ -58,8 +58,7 @@ def page(rows: list[dict], objectives) -> str:
     ]
     for name in SETS:
         lines += [f"## {name} test", "", *table(rows, name, keys=("objective", "seed"), base="CTC"), ""]
-    missing = [objective for objective in objectives if objective not in {row["objective"] for row in rows}]
-    return "\n".join([*lines, *([f"No finished run yet: {', '.join(missing)}.", ""] if missing else [])])
+    return "\n".join([*lines, *unfinished(objectives, rows, "objective")])
 
 
 if __name__ == "__main__":
