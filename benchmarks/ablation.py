@@ -32,7 +32,7 @@ VARIANTS = {  # name -> what is learned from, and options
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("--minutes", type=float, default=14)
     parser.add_argument("--words", type=int, default=20_000, help="synthetic words")
     parser.add_argument("--fonts", default="fonts", help="folder of `make fonts`; pen strokes alone where it is absent")
     parser.add_argument("--only", help="variants, with commas between them (default: all)")
@@ -53,6 +53,7 @@ def main() -> None:
 def trained(name: str, args) -> dict:
     """A variant -> its row."""
     sources, options = VARIANTS[name]
+    options = ("--augment", 0.6, *options)
     real = [args.data / source for source in sources if source != SYNTHETIC]
     data = [folder / "train.parquet" for folder in real]
     data += [rendered(args)] if SYNTHETIC in sources else []
@@ -78,9 +79,9 @@ def page(rows: list[dict]) -> str:
         "# What each part is worth",
         "",
         "The network `small` from nothing, the same minutes each, on the train parts of dhsd and copiste and on",
-        "synthetic words; greedy decoding; 95 % intervals by writer in brackets. `python benchmarks/ablation.py` makes",
-        "the rows, which stand in `docs/ablation.csv`. The shipped reader was trained many times as long: compare rows",
-        "with each other.",
+        "synthetic words; greedy decoding; 95 % intervals by writer in brackets. The rows stand in `docs/ablation.csv`;",
+        "`ONEDNN_DEFAULT_FPMATH_MODE=BF16 taskset -c 1 python benchmarks/ablation.py` makes them, on one core each. The",
+        "shipped reader was trained many times as long: compare rows with each other.",
         "",
     ]
     for name in SETS:

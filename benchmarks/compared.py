@@ -1,4 +1,8 @@
-"""What benchmarks/objectives.py and ablation.py share: finished runs as rows of a CSV, measured on both test parts."""
+"""What objectives.py, ablation.py and networks.py share: finished runs as rows of a CSV, measured on both test parts.
+
+Rows of one table are made alike: `taskset -c 0` in front of the command gives a run one core and leaves the others to
+another. ONEDNN_DEFAULT_FPMATH_MODE=BF16 trains faster where the processor knows bfloat16.
+"""
 
 import csv
 import json
@@ -7,10 +11,6 @@ import sys
 from pathlib import Path
 
 SETS = ("dhsd", "copiste")
-MEASURES = ("cer", "cer_low", "cer_high", "wer", "wer_low", "wer_high", "calibration", "difference", "low", "high")
-COLUMNS = ("minutes", "words", "words_per_second", "validation_cer") + tuple(
-    f"{name}_{measure}" for name in SETS for measure in MEASURES
-)
 
 
 def read_rows(file: Path) -> list[dict]:
@@ -36,11 +36,13 @@ def train(run: Path, data: list, *options, minutes: float) -> None:
 
 def measured(run: Path, base: Path, minutes: float, data: Path) -> dict:
     """A finished run -> its row: speed, validation, and both test parts beside the run that it is compared with."""
+    from htr.engines import cores
+
     with (run / "history.csv").open(newline="", encoding="utf-8") as file:
         history = list(csv.DictReader(file))
     words = json.loads((run / "config.json").read_text(encoding="utf-8"))["training"]["words"]
     speed = words * len(history[:-1]) / max(sum(float(row["epoch_seconds"]) for row in history[:-1]), 1e-9)
-    row = {"minutes": f"{minutes:g}", "words": words, "words_per_second": round(speed)}
+    row = {"minutes": f"{minutes:g}", "cores": cores(), "words": words, "words_per_second": round(speed)}
     row["validation_cer"] = round(min(float(row["cer"]) for row in history), 5)
     for name in SETS:
         figures = _read(name, run, base, data)
@@ -76,7 +78,17 @@ def _read(name: str, run: Path, base: Path, data: Path) -> dict:
 
 def table(rows: list[dict], name: str, *, keys: tuple[str, ...], base: str) -> list[str]:
     """The lines of a Markdown table of one test part, the best row first."""
-    titles = [*keys, "minutes", "words", "CER", "WER", f"CER minus {base}, paired", "calibration error", "words/s"]
+    titles = [
+        *keys,
+        "minutes",
+        "cores",
+        "words",
+        "CER",
+        "WER",
+        f"CER minus {base}, paired",
+        "calibration error",
+        "words/s",
+    ]
     head = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
     return head + [_line(row, name, keys) for row in sorted(rows, key=lambda row: float(row[f"{name}_cer"]))]
 
@@ -96,6 +108,7 @@ def _line(row: dict, name: str, keys: tuple[str, ...]) -> str:
     cells = [
         *(row[key] for key in keys),
         row["minutes"],
+        row["cores"],
         f"{int(row['words']):,}",
         *rates,
         difference,

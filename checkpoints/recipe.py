@@ -35,7 +35,8 @@ def main() -> None:
     parser.add_argument("--real-minutes", type=float, default=30)
     parser.add_argument("--mixed-minutes", type=float, default=60)
     parser.add_argument("--learning-rate", type=float, default=0.0015, help="of the last stage")
-    parser.add_argument("--capitals", type=int, default=9000, help="words set in block capitals")
+    parser.add_argument("--capitals", type=int, default=9000, help="words set in capitals cut out of real words")
+    parser.add_argument("--blocks", type=int, default=12_000, help="synthetic words of hands that write capitals alone")
     parser.add_argument("--doubtful", type=int, default=150, help="labels of each set that are left out")
     parser.add_argument("--preset", default="small")
     parser.add_argument("--objective", default="ctc")
@@ -52,7 +53,8 @@ def main() -> None:
         stage(args.out / "real", [dhsd, copiste, copiste], args.real_minutes, *first)
     start = args.init or args.out / "real"
     lines = cut(args, start)
-    words = [dhsd, dhsd, copiste, *lines, *capitals(args, start, [dhsd, copiste, *lines]), synthetic]
+    blocks = [*capitals(args, start, [dhsd, copiste, *lines]), render(args, "blocks")]
+    words = [dhsd, dhsd, copiste, *lines, *blocks, synthetic]
     gently = ["--init", start, "--learning-rate", args.learning_rate, "--augment", 0.7]
     stage(args.out / "mixed", words, args.mixed_minutes, *gently, *objective, "--corrections", doubts(args, start))
     ship(args)
@@ -67,11 +69,14 @@ def commit(args) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def render(args) -> Path:
-    words, unfinished = args.out / "synthetic.parquet", args.out / "unfinished.parquet"
+def render(args, name: str = "synthetic") -> Path:
+    """Synthetic words; "blocks" are those of hands that write nothing but capitals, in pen strokes."""
+    words, unfinished = args.out / f"{name}.parquet", args.out / "unfinished.parquet"
     if not words.exists():
-        fonts = ["--fonts", args.fonts] if args.fonts else []
-        htr("synth", unfinished, "--words", args.synthetic, "--seed", args.seed, *fonts)
+        options = ["--words", args.synthetic, "--seed", args.seed, *(["--fonts", args.fonts] if args.fonts else [])]
+        if name == "blocks":
+            options = ["--words", args.blocks, "--seed", args.seed + 500, "--capitals", 1]
+        htr("synth", unfinished, *options)
         unfinished.rename(words)
     return words
 
@@ -156,7 +161,9 @@ def command(args) -> str:
     words += ["python checkpoints/recipe.py", f"--synthetic {args.synthetic} --seed {args.seed} --preset {args.preset}"]
     words += [f"--init {args.init}"] if args.init else [f"--real-minutes {args.real_minutes:g}"]
     words += [f"--mixed-minutes {args.mixed_minutes:g} --learning-rate {args.learning_rate:g}"]
-    words += [f"--capitals {args.capitals} --doubtful {args.doubtful} --objective {args.objective}"]
+    words += [
+        f"--capitals {args.capitals} --blocks {args.blocks} --doubtful {args.doubtful} --objective {args.objective}"
+    ]
     return " ".join([*words, *([f"--fonts {args.fonts}"] if args.fonts else [])])
 
 
@@ -210,6 +217,7 @@ def card(reader, figures: dict, args) -> str:
         CARD.read_text(encoding="utf-8")
         .replace("ROWS", rows)
         .replace("BLOCKWORDS", f"{args.capitals:,}")
+        .replace("PENBLOCKS", f"{args.blocks:,}")
         .replace("DOUBTFUL", str(args.doubtful))
         .replace("CAPITALS", block_capitals(reader))
         .replace("PARAMETERS", f"{reader.model.count_params():,}")

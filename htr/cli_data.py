@@ -82,6 +82,7 @@ def synth(args) -> int:
         lexicon=lexicon,
         languages=args.languages,
         strength=args.strength,
+        capitals=synth.BLOCK if args.capitals is None else args.capitals,
     )
     print(f"{args.out}: {args.words:,} words")
     return OK

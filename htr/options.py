@@ -120,6 +120,7 @@ def _synth_flags(command) -> None:
         help="write in the pen fonts kept from training, and only words that are not in DATA",
     )
     add("--strength", type=_share, default=1.0, metavar="X", help="0: neat hands, plain paper; 1: any (default)")
+    add("--capitals", type=_share, metavar="X", help="share of writers in block capitals (default: 0.12)")
     add("--seed", type=int, default=0, metavar="S")
 
 

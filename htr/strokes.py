@@ -256,16 +256,21 @@ def hershey_fonts():
 def own_fonts():
     """-> dict of name -> StrokeFont of the letters in letters.py; what they lack is taken from Hershey's futural."""
     shared = {**letters.CAPITALS, **letters.FIGURES}
-    sets = {"printed": [letters.PRINTED], "joined": [letters.JOINED], "mingled": [letters.PRINTED, letters.JOINED]}
+    sets = {
+        "printed": [shared, letters.PRINTED],
+        "joined": [shared, letters.JOINED],
+        "mingled": [shared, letters.PRINTED, letters.JOINED],
+        "hasty": [letters.HASTY, shared, letters.PRINTED],
+    }
     rest = {c: g for c, g in hershey_fonts()["futural"].lines.items() if c.isascii() and not c.isalnum()}
     fonts = {}
     for name, tables in sets.items():
         forms = {}
-        for table in [shared, *tables, letters.RARE]:
+        for table in [*tables, letters.RARE]:
             for character, text in table.items():
                 forms[character] = forms.get(character, ()) + tuple(_parse(f) for f in text.split("|"))
         manner = "script" if name == "joined" else "print"
-        fonts[name] = StrokeFont(name, manner, {**rest, **forms}, 2.5)
+        fonts[name] = StrokeFont(name, manner, {**rest, **forms}, 5.0 if name == "hasty" else 2.5)
     return fonts
 
 

@@ -46,27 +46,28 @@ def render(text, rng, *, font, hand=None):
     return ink.astype(np.float32) / 255, ink >= INK
 
 
-def words(n, *, seed, fonts=None, lexicon=None, languages=LANGUAGES, strength=1.0):
+def words(n, *, seed, fonts=None, lexicon=None, languages=LANGUAGES, strength=1.0, capitals=BLOCK):
     """Yields n dicts of image (bytes of JPEG or PNG), mask (bytes of PNG), text, writer; the same seed, the same bytes.
 
     fonts: dict of name -> font (default: all stroke fonts but the held-out ones). A writer is a font and a hand, and
     writes WORDS_PER_WRITER words. `text` is what is written: a hand of block capitals has its label in capitals.
-    strength: 0 (neat hands, plain paper) to 1 (hasty hands, any paper, photographs).
+    strength: 0 (neat hands, plain paper) to 1 (hasty hands, any paper, photographs). capitals: share of the writers who
+    write block capitals alone, half of it where the hands are neat.
     """
     fonts = fonts or {k: f for k, f in stroke_fonts().items() if k not in HELD_OUT_STROKE_FONTS}
     vocabulary = Vocabulary(languages, lexicon=lexicon)
     for number in range(0, n, WORDS_PER_WRITER):
         rng = np.random.default_rng([seed, number])
-        writer = _Writer(fonts, rng, f"{seed}-{number // WORDS_PER_WRITER:06}", strength)
+        writer = _Writer(fonts, rng, f"{seed}-{number // WORDS_PER_WRITER:06}", strength, capitals)
         yield from writer.samples(min(WORDS_PER_WRITER, n - number), vocabulary, rng)
 
 
 class _Writer:
     """A font, a hand, a desk (pen and paper), and a way with capitals."""
 
-    def __init__(self, fonts, rng, name, strength):
+    def __init__(self, fonts, rng, name, strength, capitals):
         chance = rng.random()
-        block, mixed = (share * (1 + strength) / 2 for share in (BLOCK, MIXED))
+        block, mixed = (share * (1 + strength) / 2 for share in (capitals, MIXED))
         self.block, some = chance < block, block <= chance < block + mixed
         self.mixed = "".join(c for c in "abdefghijlmnqrty" if rng.random() < 0.25) if some else ""
         usable = [f for f in fonts.values() if f.capitals or not (self.block or self.mixed)] or list(fonts.values())
@@ -101,8 +102,11 @@ class _Writer:
         raise ValueError(f"None of 1,000 texts can be written in {self.font.name}: give another font or lexicon.")
 
 
-def write_parquet(path, n, *, seed=0, fonts=None, lexicon=None, languages=LANGUAGES, strength=1.0):
-    """Writes n words in Hugging Face layout: image, mask (features Image), text, writer. Returns the path."""
+def write_parquet(path, n, *, seed=0, **options):
+    """Writes n words in Hugging Face layout: image, mask (features Image), text, writer. Returns the path.
+
+    options: as those of `words`.
+    """
     import datasets
 
     features = datasets.Features(
@@ -114,8 +118,7 @@ def write_parquet(path, n, *, seed=0, fonts=None, lexicon=None, languages=LANGUA
         }
     )
     path = Path(path)
-    samples = words(n, seed=seed, fonts=fonts, lexicon=lexicon, languages=languages, strength=strength)
-    return _write_table(path, features, samples)
+    return _write_table(path, features, words(n, seed=seed, **options))
 
 
 def _write_table(path, features, samples, *, rows=2000):

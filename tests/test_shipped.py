@@ -116,7 +116,18 @@ def test_short_form_of_the_recipe_makes_a_reader_from_raw_inputs(shared_data, tm
     lines = parquet.read_table(shared_data / "copiste_lines" / "train.parquet").slice(0, 8)
     parquet.write_table(lines, tmp_path / "data" / "copiste_lines" / "train.parquet")
     command = [sys.executable, str(ROOT / "checkpoints" / "recipe.py"), "--preset", "tiny", "--synthetic", "120"]
-    command += ["--real-minutes", "0.1", "--mixed-minutes", "0.1", "--capitals", "30", "--doubtful", "5"]
+    command += [
+        "--real-minutes",
+        "0.1",
+        "--mixed-minutes",
+        "0.1",
+        "--capitals",
+        "30",
+        "--blocks",
+        "24",
+        "--doubtful",
+        "5",
+    ]
     command += ["--out", str(tmp_path / "stages"), "--ship", str(tmp_path / "latin")]
     environment = {**os.environ, "HTR_DATA": str(tmp_path / "data")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

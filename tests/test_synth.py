@@ -147,6 +147,11 @@ def test_a_hand_of_block_capitals_has_its_label_in_capitals():
     assert 0 < len(mixed) < 2 * synth.MIXED * len(samples)
 
 
+def test_the_share_of_hands_that_write_capitals_alone_can_be_chosen():
+    assert all(sample["text"] == "GRADE" for sample in synth.words(60, seed=0, lexicon=["grade"], capitals=1.0))
+    assert not any(sample["text"].isupper() for sample in synth.words(600, seed=0, lexicon=["grade"], capitals=0.0))
+
+
 def test_a_lexicon_that_no_font_can_write_is_refused():
     with pytest.raises(ValueError, match=r"None of 1,000 texts can be written in \w+"):
         list(synth.words(1, seed=0, lexicon=["жук"]))
