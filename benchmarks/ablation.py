@@ -79,9 +79,10 @@ def page(rows: list[dict]) -> str:
         "# What each part is worth",
         "",
         "The network `small` from nothing, the same minutes each, on the train parts of dhsd and copiste and on",
-        "synthetic words; greedy decoding; 95 % intervals by writer in brackets. The rows stand in `docs/ablation.csv`;",
-        "`ONEDNN_DEFAULT_FPMATH_MODE=BF16 taskset -c 1 python benchmarks/ablation.py` makes them, on one core each. The",
-        "shipped reader was trained many times as long: compare rows with each other.",
+        "synthetic words; greedy decoding; 95 % intervals by writer in brackets. The rows, which stand in",
+        "`docs/ablation.csv`, are made on one core each by",
+        "`ONEDNN_DEFAULT_FPMATH_MODE=BF16 taskset -c 1 python benchmarks/ablation.py`.",
+        "The shipped reader was trained many times as long: compare rows with each other.",
         "",
     ]
     for name in SETS:
