@@ -67,12 +67,11 @@ class OnnxEngine(_Threaded):
     name = "onnx"
 
     def __init__(self, path: Path):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
+        runtime = onnxruntime()
+        options = runtime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = 1, 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime has kinds of its own
             raise CheckpointError(f"{path} cannot be loaded ({_reason(error)}); export it again.") from None
 
@@ -103,6 +102,12 @@ class OpenVinoBf16Engine(OpenVinoEngine):
     """`OpenVinoEngine` in bfloat16."""
 
     name, precision = "openvino-bf16", "bf16"
+
+
+def onnxruntime():
+    """The module; of itself it tells Microsoft of every session, and keeps a number of this machine in the cache."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when it is first imported
+    return importlib.import_module("onnxruntime")
 
 
 def openvino():

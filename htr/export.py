@@ -9,7 +9,7 @@ import numpy as np
 
 from htr import checkpoint, objectives, onnx_graph
 from htr.checkpoint import ONNX, WEIGHTS
-from htr.engines import digest, openvino
+from htr.engines import digest, onnxruntime, openvino
 from htr.images import ImageError, to_ink
 from htr.padding import pad_images
 
@@ -113,6 +113,8 @@ def _quantized(model, inks: list[np.ndarray]):
     """The ONNX model with convolutions and matrix products in 8 bit, static ranges taken from inks."""
     _installed("onnxruntime", "onnx")
     import onnx
+
+    onnxruntime()
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Words(CalibrationDataReader):

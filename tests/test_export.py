@@ -1,5 +1,6 @@
 """Other runtimes read what Keras reads: the exported graph against the network, and the engines against each other."""
 
+import os
 import re
 import subprocess
 import sys
@@ -53,6 +54,28 @@ def inks(*widths, height=16):
 def folder(tmp_path):
     small_reader().save(tmp_path / "reader")
     return tmp_path / "reader"
+
+
+def test_no_runtime_leaves_a_number_of_this_machine_behind(tmp_path):
+    """ONNX Runtime of itself writes one to the cache, for its telemetry; in CI and in its own tests it does not."""
+    silent = {"CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "GITHUB_ACTIONS", "TF_BUILD"}
+    environment = {key: value for key, value in os.environ.items() if key not in silent} | {"HOME": str(tmp_path)}
+    for engine in ("onnx", "openvino"):
+        command = [sys.executable, "-m", "htr", "transcribe", SAMPLES[0], "--engine", engine]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    quantised = [
+        "export",
+        str(shipped()),
+        "--out",
+        str(tmp_path / "small.onnx"),
+        "--int8",
+        str(ROOT / "docs" / "samples"),
+    ]
+    done = subprocess.run([sys.executable, "-m", "htr", *quantised], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    left = [path.relative_to(tmp_path) for path in tmp_path.rglob("*")]
+    assert not [path for path in left if "icrosoft" in str(path) or "onnxruntime" in str(path)], left
 
 
 @pytest.mark.parametrize("objective", ["ctc", "crossentropy"])
