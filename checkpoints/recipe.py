@@ -12,6 +12,7 @@ fonts that were kept from synthesis. Epochs are chosen on the validation parts. 
 """
 
 import argparse
+import csv
 import json
 import os
 import subprocess
@@ -202,6 +203,26 @@ def block_capitals(reader) -> str:
     )
 
 
+def unseen() -> tuple[str, str]:
+    """From docs/ablation.csv: the minutes of its runs, and as a table what they make of sets left out of training."""
+    with (ROOT / "docs" / "ablation.csv").open(newline="", encoding="utf-8") as file:
+        runs = {row["variant"]: row for row in csv.DictReader(file)}
+    left_out = [
+        ("without dhsd", "copiste and synthetic words", "dhsd"),
+        ("without copiste", "dhsd and synthetic words", "copiste"),
+        ("synthetic only", "synthetic words alone", "dhsd"),
+        ("synthetic only", "synthetic words alone", "copiste"),
+    ]
+    lines = [
+        f"| {data} | {name} test | "
+        + rate({key: float(runs[run][f"{name}_{key}"]) for key in ("cer", "cer_low", "cer_high")})
+        + " |"
+        for run, data, name in left_out
+        if run in runs
+    ]
+    return next(iter(runs.values()))["minutes"], "\n".join(lines)
+
+
 def rate(report: dict) -> str:
     return f"{report['cer']:.2%} [{report['cer_low']:.2%}, {report['cer_high']:.2%}]"
 
@@ -213,9 +234,12 @@ def card(reader, figures: dict, args) -> str:
         for name, (r, full) in figures.items()
     )
     lines = cut(args, args.out / "mixed")
+    minutes, left_out = unseen()
     return (
         CARD.read_text(encoding="utf-8")
         .replace("ROWS", rows)
+        .replace("UNSEEN", left_out)
+        .replace("MINUTES", minutes)
         .replace("BLOCKWORDS", f"{args.capitals:,}")
         .replace("PENBLOCKS", f"{args.blocks:,}")
         .replace("DOUBTFUL", str(args.doubtful))
