@@ -95,7 +95,7 @@ def _reader(name: str | None) -> tuple[Path, str | None]:
     if name is None:
         return transcriber.shipped(), None
     if str(name).startswith("hf://"):
-        return checkpoint.from_hub(name), str(name)
+        return checkpoint.find(name), str(name)
     folder = Path(name).absolute()
     checkpoint.load(folder)
     return folder, str(folder)

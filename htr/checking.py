@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from htr.charset import Charset
+from htr.files import shown
 from htr.images import ImageError, to_ink
 from htr.rows import Problem, Samples
 
@@ -46,7 +47,7 @@ class Check:
         lines = [line for name, counts in self.splits.items() for line in _describe(name, counts, self.height)]
         for writer, rows in self.shared.items():
             lines.append(f"writer {writer} is in {', '.join(f'{name} ({count} rows)' for name, count in rows.items())}")
-        return "\n".join([*lines, f"{len(self.problems)} rows cannot be used"])
+        return "\n".join([*map(shown, lines), f"{len(self.problems)} rows cannot be used"])  # writers may hold anything
 
 
 def check(

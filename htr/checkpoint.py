@@ -16,7 +16,7 @@ import numpy as np
 
 from htr import __version__, files, hub, objectives
 from htr.charset import Charset
-from htr.config import ModelConfig, from_json, to_json
+from htr.config import ModelConfig, from_json, shown, to_json
 
 if TYPE_CHECKING:
     import keras
@@ -161,25 +161,24 @@ def load(folder) -> tuple[Charset, ModelConfig, dict]:
 
 def _check(settings: dict) -> None:
     """ValueError where a setting is of another kind than `save` writes."""
-    for name, kind in {"alphabet": str, "objective": str, "objective_options": dict, "training": dict}.items():
-        if not isinstance(settings.get(name, kind()), kind):
-            raise ValueError(f"its {name} is a {type(settings[name]).__name__}, a {kind.__name__} is needed.")
+    kinds = {"alphabet": "", "objective": "", "objective_options": {}, "training": {}, "model": {}}
+    for name, kind in kinds.items():
+        if not isinstance(value := settings.get(name, kind), type(kind)):
+            raise ValueError(f"its {name} is {shown(value)}, {'an object' if kind == {} else 'text'} is needed.")
     if settings["alphabet"] != settings["alphabet"].encode("utf-8", "replace").decode():
         raise ValueError("its alphabet holds halves of characters.")
     numbers = {"temperature": settings.get("temperature", 1.0), **settings.get("objective_options", {})}
     for name, value in numbers.items():
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise ValueError(f"its {name} is {value!r}, a number is needed.")
+        if type(value) not in (int, float) or not abs(value) <= 1e300:  # NaN is not, nor what no float can hold
+            raise ValueError(f"its {name} is {shown(value)}, a number is needed.")
     if not 1e-3 <= numbers["temperature"] <= 1e3:
         raise ValueError(f"its temperature is {numbers['temperature']!r}, a number from 0.001 to 1000 is needed.")
 
 
 def _check_network(config: ModelConfig) -> None:
-    """ValueError where a field is of another kind than its default, or beyond any network that is trained."""
+    """ValueError where a field is beyond any network that is trained."""
     for field in dataclasses.fields(config):
-        value, kind = getattr(config, field.name), type(field.default)
-        if type(value) is not kind and not (kind is float and type(value) is int):
-            raise ValueError(f"its {field.name} is {value!r}, a {kind.__name__} is needed.")
+        value = getattr(config, field.name)
         if isinstance(value, int | float) and not 0 <= value <= 1 << 16:
             raise ValueError(f"its {field.name} is {value!r}, 0 to 65536 is possible.")
     most = (1 << 16, 64, 64, 64)
@@ -247,8 +246,13 @@ def assign(model, arrays: dict[str, np.ndarray], name: str) -> None:
         variable.assign(arrays[path].astype(variable.dtype))
 
 
-def from_hub(name: str) -> Path:
-    """hf://owner/name -> its files in a folder of the hub's cache. CheckpointError where they cannot be had."""
+def find(name) -> Path:
+    """A folder, or hf://owner/name -> the folder of its files, in the hub's cache. CheckpointError without them."""
+    name = str(name)
+    return _from_hub(name) if name.startswith("hf://") else Path(name)
+
+
+def _from_hub(name: str) -> Path:
     hub.quiet()
     try:
         return hub.snapshot(name.removeprefix("hf://"), [CONFIG, WEIGHTS, README, ONNX])
@@ -267,8 +271,10 @@ def to_hub(folder: Path, name: str) -> str:
 
     folder, settings = Path(folder), read_config(folder)
     readme = (folder / README).read_text("utf-8", errors="replace") if (folder / README).is_file() else ""
-    paths = [path for path in (folder / CONFIG, folder / WEIGHTS, folder / ONNX) if path.is_file()]
+    paths = [path for path in (folder / WEIGHTS, folder / ONNX) if path.is_file()]
     operations: list = [CommitOperationAdd(path.name, str(path)) for path in paths]
+    config = json.dumps(hub.shared(settings), indent=2, ensure_ascii=False)
+    operations.append(CommitOperationAdd(CONFIG, config.encode()))
     operations.append(CommitOperationAdd(README, hub.card(name, settings, readme).encode()))
     try:
         with suppress(RepositoryNotFoundError):

@@ -50,7 +50,7 @@ def _audit(args, progress) -> None:
 def _limits(alphabet: str | None) -> dict:
     """A file of characters or a checkpoint -> what `samples.check` holds rows against; by default what train would."""
     charset, config, objective = None, htr.preset("small"), htr.objectives.get("ctc")
-    if alphabet and Path(alphabet).is_dir():
+    if alphabet and (alphabet.startswith("hf://") or Path(alphabet).is_dir()):
         reader = htr.load(alphabet)
         charset, config, objective = reader.charset, reader.config, reader.objective
     elif alphabet:

@@ -118,9 +118,9 @@ def _corrected(datasets: list, args) -> list:
 
 def _changes(checkpoint: str, texts: list[str]) -> str:
     """What becomes of the classes of a checkpoint that is trained on with these texts."""
-    from htr.checkpoint import read_config
+    from htr.checkpoint import find, read_config
 
-    old, new = read_config(checkpoint)["alphabet"], htr.Charset.from_texts(texts).characters
+    old, new = read_config(find(checkpoint))["alphabet"], htr.Charset.from_texts(texts).characters
     added, gone = ("".join(c for c in these if c not in those) for these, those in ((new, old), (old, new)))
     kept = len(new) - len(added)
     return f"{checkpoint}: {kept} characters kept, {len(added)} new ({added}), {len(gone)} gone ({gone})"

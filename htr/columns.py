@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from htr.charset import normalize
+from htr.files import shown
 from htr.rows import Problem, Row, Samples
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def from_dataset(dataset: "Dataset", source: str, columns: dict[str, str], folde
 
     mapping = mapping_of(dataset.column_names, source, columns)
     dataset = dataset.select_columns(list(dict.fromkeys(mapping.values())))
+    _sound(dataset.data.table, source)
     if dataset._indices is not None:  # a selection: its table has other rows and another order
         dataset = dataset.flatten_indices()
     table, values = dataset.data.table, {}
@@ -90,6 +92,17 @@ def from_dataset(dataset: "Dataset", source: str, columns: dict[str, str], folde
     cells = zip(paths, values["text"], values.get("writer", empty), values.get("segmentation", empty), strict=True)
     rows = [Row(path, None, text, writer, segmentation=mark) for path, text, writer, mark in cells]
     return _samples(rows, images, masks, source, folder)
+
+
+def _sound(table: "pa.Table", source: str) -> None:
+    """ValueError where rows would lie outside of the file: Arrow looks at no offset before it follows it."""
+    import pyarrow as pa
+
+    try:
+        table.validate(full=True)
+    except pa.ArrowException as error:
+        reason = shown(str(error).split("\n")[0].rstrip("."))
+        raise ValueError(f"{source} is damaged, its columns hold what cannot be ({reason}): write it anew.") from error
 
 
 def _image_column(table: "pa.Table", name: str, source: str) -> "pa.ChunkedArray":

@@ -1,6 +1,7 @@
 """Floor 0: what a network and a training run are made of; plain frozen dataclasses that survive JSON."""
 
 import dataclasses
+import json
 from dataclasses import dataclass
 
 
@@ -131,11 +132,33 @@ def to_json(config: ModelConfig | TrainConfig) -> dict:
 
 
 def from_json(kind, values: dict):
-    """The config of kind that values holds. ValueError names fields that this version does not know."""
-    known = {field.name for field in dataclasses.fields(kind)}
-    if unknown := set(values) - known:
+    """The config of kind that values holds. ValueError names fields that this version does not know, or that hold
+    something of another kind than their default."""
+    known = {field.name: field.default for field in dataclasses.fields(kind)}
+    if unknown := set(values) - set(known):
         raise ValueError(
             f"{kind.__name__} has no field {', '.join(sorted(unknown))}; it was written by another "
             "version of htr: update htr."
         )
+    for name, value in values.items():
+        default = known[name]
+        if default not in (None, dataclasses.MISSING) and not _alike(value, default):
+            raise ValueError(f"its {name} is {shown(value)}, something like {shown(default)} is needed.")
     return kind(**values)
+
+
+def _alike(value: object, default: object) -> bool:
+    """Whether a value of JSON is of the default's kind, lists down to the numbers in them."""
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple) and all(_alike(each, default[0]) for each in value)
+    return type(value) is type(default) or (type(default) is float and type(value) is int)
+
+
+def shown(value: object) -> str:
+    """A value in a sentence, as JSON writes it; its beginning only, where it is long.
+
+    >>> shown(None), shown([True])
+    ('null', '[true]')
+    """
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -103,6 +103,20 @@ def _is_lost(error: BaseException) -> bool:
     return bool(_LOST & {kind.__name__ for each in _chain(error) for kind in type(each).__mro__})
 
 
+def shared(settings: dict) -> dict:
+    """A checkpoint's config.json -> what of it goes to the hub: nothing of where the data lay on this machine."""
+    training = dict(settings.get("training") or {})
+    for key in ("data", "init"):
+        if (value := training.get(key)) is not None:
+            training[key] = [_named(each) for each in value] if isinstance(value, list) else _named(value)
+    return {**settings, "training": training} if "training" in settings else settings
+
+
+def _named(source) -> str:
+    """A source without the folders above it where they are those of the whole machine, an hf:// one as it is."""
+    return Path(source).name if Path(str(source)).is_absolute() else str(source)
+
+
 def card(name: str, settings: dict, readme: str) -> str:
     """A checkpoint's name on the hub, its config.json and README -> its README there, with the hub's metadata on top.
 

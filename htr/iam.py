@@ -72,7 +72,7 @@ def _row(folder: Path, writers: "_Writers", name: str, line: str, number: int) -
     parts = name.split("-")
     path = folder / "words" / parts[0] / "-".join(parts[:2]) / f"{name}.png"
     match = _WORD.fullmatch(line.rstrip())
-    if not match or not re.fullmatch(r"[\w-]+", name):
+    if not match or not re.fullmatch(r"[\w-]{1,50}", name):
         return Row(name, None, None, reason=f"line {number} of words.txt is not 'id ok|err grey x y w h tag text'")
     text = match[4].replace("|", " ")  # IAM writes the space between two words as |
     segmentation = "ok" if match[2] == "ok" else "err"

@@ -68,7 +68,8 @@ def _slope(means: np.ndarray) -> np.ndarray:
     """means (n,) -> the line through its two halves, 0 in the middle; zeros where it rises by less than 4 levels."""
     half = len(means) // 2
     rise = 2 * float(means[-half:].mean() - means[:half].mean()) if half else 0.0
-    rise = rise if abs(rise) >= 4 else 0.0
+    if abs(rise) < 4:
+        return np.zeros(len(means), np.float32)
     return np.linspace(-rise / 2, rise / 2, len(means), dtype=np.float32)
 
 

@@ -197,7 +197,7 @@ _KINDS = (
 OBJECTIVES: dict[str, Objective] = {kind.name: kind() for kind in _KINDS}  # with their usual options
 
 
-def get(name: str, **options) -> Objective:
+def get(name: str, /, **options) -> Objective:
     """The objective of that name with these hyper-parameters. ValueError lists what there is."""
     if name not in OBJECTIVES:
         raise ValueError(f"There is no objective {name!r}; choose one of {', '.join(OBJECTIVES)}.")

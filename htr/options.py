@@ -207,7 +207,7 @@ def _reader_flags(command, engines=ENGINES) -> None:
 
 
 def _export_flags(command) -> None:
-    command.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a reader")
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a reader, or hf://owner/name")
     command.add_argument("--format", choices=("onnx", "openvino", "litert"), default="onnx")
     command.add_argument("--out", metavar="PATH", help="default for onnx: model.onnx in the folder, for the engines")
     command.add_argument("--int8", metavar="DATA", help="compute in 8 bit, with ranges taken from these words")

@@ -9,6 +9,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -19,7 +20,7 @@ from PIL import Image
 
 from htr import files
 from htr.images import ImageError, read_image
-from htr.polygon import crop, work
+from htr.polygon import crop, scaled, work
 from htr.rows import Row
 
 MAX_XML_BYTES = 64 << 20  # a page of 10,000 words with glyphs takes about 20 MB
@@ -80,10 +81,18 @@ def _feed(parser, data: bytes, path: Path, *, whole: bool) -> None:
     def refuse(*_):
         raise ValueError(f"{path} holds a DOCTYPE, which may read other files: take the declaration out.")
 
+    def declared(_, name: str | None, __) -> None:
+        with suppress(Exception):  # any codec of Python's can be named, and each raises its own kinds
+            own = re.fullmatch("utf-(8|16([bl]e)?)|iso-8859-1|us-ascii", name or "utf-8", re.IGNORECASE)
+            if own or len(bytes(range(256)).decode(name or "", "replace")) == 256:
+                return
+        raise ValueError(f"{path} is written in {name}, which expat cannot read: save it as UTF-8.")
+
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
+    parser.XmlDeclHandler = declared
     try:
         parser.Parse(data, whole)
-    except (expat.ExpatError, LookupError) as error:  # LookupError: an encoding that no one knows
+    except expat.ExpatError as error:
         raise ValueError(f"{path} is not well-formed XML: {error}.") from error
 
 
@@ -113,11 +122,9 @@ def _read_page(root: Element) -> Page:
 
 def _page_text(element: Element) -> str:
     """The text of the first reading: the lowest index where several are given."""
-    readings = sorted(element.findall("TextEquiv"), key=lambda each: _number(each.get("index")))
-    for reading in readings[:1]:
-        text = reading.findtext("Unicode") or reading.findtext("PlainText") or ""
-        return text.strip()  # white space at its ends is the XML's layout
-    return ""
+    reading = min(element.findall("TextEquiv"), key=lambda each: _number(each.get("index")), default=Element(""))
+    text = reading.findtext("Unicode") or reading.findtext("PlainText") or ""
+    return text.strip()  # white space at its ends is the XML's layout
 
 
 def _page_polygons(element: Element) -> list[np.ndarray]:
@@ -217,11 +224,10 @@ def _read(path: Path) -> Page | None:
     root = parse_xml(path)
     if root.tag in _NO_PAGES:
         return None
-    if root.tag == "PcGts":
-        return _read_page(root)
-    if root.tag == "alto":
-        return _read_alto(root)
-    raise ValueError(f"is <{root.tag}>, neither PAGE (PcGts) nor ALTO (alto)")
+    readers = {"PcGts": _read_page, "alto": _read_alto}
+    if root.tag not in readers:
+        raise ValueError(f"is <{root.tag}>, neither PAGE (PcGts) nor ALTO (alto)")
+    return readers[root.tag](root)
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -243,8 +249,7 @@ def _rows(page: Page, path: Path, image: Path) -> Iterator[Row]:
     for region in page.regions:
         name = f"{path}#{region.name}"
         try:
-            # a point of the XML is a pixel's middle, which a scan in another resolution has elsewhere
-            polygons = [(polygon + 0.5) * scale - 0.5 for polygon in region.polygons]
+            polygons = scaled(region.polygons, scale)
             if (left := left - work(pixels, polygons)) < 0:
                 raise ImageError("the regions up to this one cover the page many times: split it, or simplify them.")
             data = _png(crop(pixels, polygons))
@@ -273,11 +278,12 @@ def _image_path(name: str, path: Path, folder: Path) -> Path:
     raise ValueError(f"names the image {name}, which is not in {folder}")
 
 
+@np.errstate(all="ignore")  # sizes of 10^400 or 10^-320 px: what comes of them is no 1 either
 def _open_page(path: Path, size: tuple[float, float] | None) -> tuple[np.ndarray, np.ndarray]:
     """image file -> pixels (h, w) or (h, w, 3), and px per unit of the XML in x and y."""
     image = read_image(path)
     scale = np.array(image.size) / np.array(size if size else image.size)
-    if size and abs(scale[0] / scale[1] - 1) > 0.01:
+    if size and not abs(scale[0] / scale[1] - 1) <= 0.01:
         of_image, of_xml = "x".join(map(str, image.size)), f"{size[0]:g}x{size[1]:g}"
         raise ImageError(f"{path.name} is {of_image}, the XML says {of_xml}: the image is another one or was cropped.")
     if image.mode in ("L", "RGB", "I;16"):

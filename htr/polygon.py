@@ -8,6 +8,15 @@ from htr.images import ImageError
 _FAR = 1 << 20  # px: points beyond are brought here, OpenCV counts in 32 bits
 
 
+@np.errstate(over="ignore", invalid="ignore")  # `crop` refuses what is infinite
+def scaled(polygons: list[np.ndarray], scale: np.ndarray) -> list[np.ndarray]:
+    """polygons (points, 2) in another resolution, scale (2,) px of the page for one of theirs -> polygons in px.
+
+    A point is a pixel's middle, which the other resolution has elsewhere.
+    """
+    return [(polygon + 0.5) * scale - 0.5 for polygon in polygons]
+
+
 def crop(page: np.ndarray, polygons: list[np.ndarray]) -> np.ndarray:
     """page (h, w) or (h, w, 3), polygons (points, 2) x, y in px -> their common bounding box, paper outside of them.
 

@@ -163,7 +163,11 @@ def _columnar(path: Path, columns: dict[str, str]) -> "Dataset":
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
-    reason = str(error).split("\n")[0].rstrip(".")
+    import pyarrow as pa
+
+    reason = "what it says of its columns is damaged"  # of that datasets' errors only name Python's types
+    if isinstance(error, pa.ArrowException | OSError):
+        reason = shown(str(error).split("\n")[0].rstrip("."))
     return ValueError(f"{path} is not a readable {path.suffix[1:]} file, it may be cut short: {reason}.")
 
 
@@ -184,7 +188,7 @@ def _saved(path: Path) -> "Dataset":
     try:
         dataset = load_from_disk(str(path))
     except Exception as error:  # datasets raises many kinds
-        reason = str(error).split("\n")[0].rstrip(".")
+        reason = shown(str(error).split("\n")[0].rstrip("."))
         raise ValueError(f"{path} has a state.json and is no dataset that was saved whole: {reason}.") from error
     if not isinstance(dataset, Dataset):
         raise ValueError(f"{path} holds the splits {', '.join(dataset)}; give one of its folders.")

@@ -49,18 +49,18 @@ def train(
 
     `out` is a checkpoint all the time, with history.csv, at the end curve.png, and state.npz from which resume=True
     goes on as if the run had never stopped; one run at a time writes it. Without validation the last reader is kept.
-    init is a checkpoint to start from: its network is kept, its alphabet grows and shrinks to that of the training
-    texts. Rows that cannot be learned or, in validation, not be read stop the run (ValueError); with skip_bad they are
-    left out and listed in problems.csv, behind the problems that loading the data found. data names the training data
-    in the checkpoint; callbacks go to Keras' `fit`. With a cache, images are decoded once for
-    all runs. devices shares every batch among so many (JAX, TensorFlow); what is learned stays the same.
+    init is a checkpoint (or hf://owner/name) to start from: its network is kept, its alphabet grows and shrinks to that
+    of the training texts. Rows that cannot be learned or, in validation, not be read stop the run (ValueError); with
+    skip_bad they are left out and listed in problems.csv, behind the problems that loading the data found. data names
+    the training data in the checkpoint; callbacks go to Keras' `fit`. With a cache, images are decoded once for all
+    runs. devices shares every batch among so many (JAX, TensorFlow); what is learned stays the same.
     """
     out = Path(out)
     if devices > 1:
         find(devices)  # what is not there is refused before hours of decoding
     check_writable(out)
     cv2.setNumThreads(1)  # augmentation shares the cores with the network: threads of its own slow both down
-    start = Transcriber.load(init) if init is not None else None
+    start = Transcriber.load(checkpoint.find(init)) if init is not None else None
     config = start.config if start else model or preset("small")
     read = partial(read_words, height=config.height, cache=cache)
     words = _usable(read(train, fits=_fits(config, training)), "training", skip_bad=skip_bad)
@@ -70,7 +70,7 @@ def train(
             write_problems(found, out / PROBLEMS)
         reader = _reader(words, config, training, start)
         reader.training = {"data": list(data), "words": len(words), "config": to_json(training)}
-        reader.training["init"] = start.name if start else None
+        reader.training["init"] = str(init) if start else None
         run = Run(reader, training, out, held, resume=resume)
         _fit(run, _batches(words, reader, training, run.epoch, devices), callbacks)
         best = Transcriber.load(out)

@@ -214,7 +214,7 @@ class Transcriber:
 def load(checkpoint_name=None, *, engine: str | None = None) -> Transcriber:
     """The shipped reader, or the one in a folder or under hf://owner/name; engine as in `Transcriber.load`."""
     name = str(shipped() if checkpoint_name is None else checkpoint_name)
-    return Transcriber.load(checkpoint.from_hub(name) if name.startswith("hf://") else name, engine=engine)
+    return Transcriber.load(checkpoint.find(name), engine=engine)
 
 
 def shipped() -> Path:

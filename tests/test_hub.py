@@ -63,7 +63,7 @@ def ask(hub: Hub, home: Path, *argv: str, **environment: str) -> subprocess.Comp
     command = [sys.executable, *argv]
     done = subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True, timeout=600)
     done.seconds = time.monotonic() - start
-    assert hub.foreign == []
+    assert hub.foreign == [], hub.foreign
     assert not [path for _, path in hub.requests if "telemetry" in path or "agent-harnesses" in path]
     return done
 
@@ -104,6 +104,20 @@ def test_a_pushed_reader_loads_from_the_hub_and_reads_the_same(hub, pushed, tmp_
     assert ask(hub, tmp_path / "home", "-c", READ).stdout == f"{word.text} {word.confidence}\n"
 
 
+def test_every_command_that_takes_a_reader_takes_one_from_the_hub(hub, pushed, word_folder, tmp_path):
+    home, name = tmp_path / "home", "hf://owner/reader"
+    run = ["-m", "htr", "train", str(word_folder), "--init", name, "--out", str(tmp_path / "run"), "--epochs", "1"]
+    done = ask(hub, home, *run)
+    assert done.returncode == 0, done.stderr
+    assert f"{name}: " in done.stdout
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["init"] == name
+    done = ask(hub, home, "-m", "htr", "export", name, "--out", str(tmp_path / "graph.onnx"))
+    assert done.returncode == 0 and (tmp_path / "graph.onnx").is_file(), done.stderr
+    assert "give --out" in refused(ask(hub, home, "-m", "htr", "export", name))
+    done = ask(hub, home, "-m", "htr", "check", str(word_folder), "--alphabet", name)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_pushed_reader_has_a_card_with_metadata_above_its_own_readme(hub, pushed):
     _, metadata, readme = hub.repos["models", "owner/reader"].files["README.md"].decode().split("---\n", 2)
     assert readme.strip() == (LATIN / "README.md").read_text(encoding="utf-8").strip()
@@ -132,6 +146,9 @@ def test_a_reader_without_a_readme_of_its_own_gets_a_card_and_takes_an_older_gra
     assert str(tmp_path) not in readme
     assert yaml.safe_load(readme.split("---\n")[1])["datasets"] == ["owner/words", "owner/two"]
     assert 'htr.load("hf://owner/older")' in readme
+    config = json.loads(older.files["config.json"])
+    assert config["training"]["data"] == ["hf://owner/words:train", "hf://owner/two/lines", "reader"]
+    assert str(tmp_path) not in older.files["config.json"].decode()
     assert "| trained on | 103,314 words |" in readme and "| validation CER | 4.24%" in readme
     assert f"```\n{settings['alphabet']}\n```" in readme
 
