@@ -10,6 +10,7 @@ import argparse
 import io
 import json
 import linecache
+import math
 import os
 import random
 import re
@@ -324,7 +325,7 @@ def _mended(data: bytes) -> bytes:
 # --- the run
 
 
-def fuzz(name: str, seconds: float, out: Path, seed: int) -> None:
+def fuzz(name: str, seconds: float, inputs: float, out: Path, seed: int) -> None:
     """Does not return: libFuzzer ends the process, with 0 where nothing was found."""
     import atheris
 
@@ -348,7 +349,7 @@ def fuzz(name: str, seconds: float, out: Path, seed: int) -> None:
         nonlocal runs, ending
         runs += 1
         judge(target, out / "work", data)
-        if ending < runs and time.process_time() - begun > seconds:
+        if ending < runs and (time.process_time() - begun > seconds or runs >= inputs):
             ending = sys.maxsize
             print(f"{name}: {runs:,} inputs in {time.process_time() - begun:.0f} s of the processor", file=sys.stderr)
             os.kill(os.getpid(), signal.SIGUSR1)  # libFuzzer's sign to end in peace
@@ -367,13 +368,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--seconds", type=float, default=600, help="of the processor")
+    parser.add_argument("--inputs", type=float, default=math.inf, help="to end after so many, if that is earlier")
     parser.add_argument("--out", type=Path, help="default: build/fuzz/TARGET")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--input", type=Path, nargs="+", help="read these files, and change none")
     args = parser.parse_args()
     warnings.simplefilter("error")
     if not args.input:
-        fuzz(args.target, args.seconds, (args.out or ROOT / "build" / "fuzz" / args.target).absolute(), args.seed)
+        out = (args.out or ROOT / "build" / "fuzz" / args.target).absolute()
+        fuzz(args.target, args.seconds, args.inputs, out, args.seed)
     with tempfile.TemporaryDirectory() as folder:
         for path in args.input:
             print(path.name, judge(TARGETS[args.target], Path(folder), path.read_bytes()))
