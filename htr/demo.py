@@ -77,10 +77,15 @@ class Desk:
             raise ValueError(f"There is no reader {key[0]!r} here; choose one of {', '.join(self.checkpoints)}.")
         if key[1] not in self.engines:
             raise ValueError(f"There is no engine {key[1]!r} here; choose one of {', '.join(self.engines)}.")
-        with self._loading:
-            if key not in self._readers:
-                self._readers[key] = transcriber.load(self.checkpoints[key[0]], engine=key[1])
-            return self._readers[key]
+        if key not in self._readers:  # asked first without the lock, which is held for seconds
+            with self._loading:
+                if key not in self._readers:
+                    self._readers[key] = transcriber.load(self.checkpoints[key[0]], engine=key[1])
+        return self._readers[key]
+
+    def has(self, checkpoint: str | None = None, engine: str | None = None) -> bool:
+        """Whether that reader is loaded; `reader` takes seconds otherwise."""
+        return (checkpoint or self.checkpoint, engine or self.engine) in self._readers
 
     def see(self, source, reader: Transcriber, lexicon: str = "") -> Seen:
         """An image as `htr.images` takes it, a word list of one word a line -> Seen. ImageError, ValueError."""

@@ -32,7 +32,7 @@ FLOORS = [
     "engines transcriber",
     "evaluation run align",
     "training progress report_sections report_confidence export bulk",
-    "board cli_shared report audit demo demo_parts demo_page demo_server",
+    "board cli_shared report audit demo demo_parts demo_page demo_gate demo_server",
     "cli_data cli_train cli_read cli_export cli_demo",
     "cli",
     "__main__",
