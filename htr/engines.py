@@ -86,6 +86,7 @@ class OpenVinoEngine(_Threaded):
     """
 
     name, precision = "openvino", "f32"
+    width_step = 8  # it compiles once a shape, a quarter of the time where no shape comes again
 
     def __init__(self, path: Path):
         hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self.precision}
