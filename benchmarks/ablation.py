@@ -32,7 +32,7 @@ VARIANTS = {  # name -> what is learned from, and options
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=14)
+    parser.add_argument("--minutes", type=float, default=13)
     parser.add_argument("--words", type=int, default=20_000, help="synthetic words")
     parser.add_argument("--fonts", default="fonts", help="folder of `make fonts`; pen strokes alone where it is absent")
     parser.add_argument("--only", help="variants, with commas between them (default: all)")
