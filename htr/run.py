@@ -169,11 +169,11 @@ class Run(keras.callbacks.Callback):
         self.history.append(row | {"seconds": round(self.seconds, 2)})
         self.elapsed = self.seconds
         self._begin = time.monotonic()
+        if self.finished:  # asked before the save, which takes time: what is stored must say the same
+            self.model.stop_training = True
         self._save_state()
         if logs is not None:
             logs["cer"] = row["cer"]
-        if self.finished:
-            self.model.stop_training = True
 
     @contextmanager
     def _averaged(self):

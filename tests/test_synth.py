@@ -104,7 +104,7 @@ def test_render_refuses_what_the_font_lacks():
 
 def test_held_out_fonts_are_fonts_that_words_never_uses():
     assert set(synth.HELD_OUT_STROKE_FONTS) < set(FONTS)
-    used = {sample["writer"].split("-")[0] for sample in synth.words(1200, seed=0)}
+    used = {sample["writer"].split("-")[0] for sample in synth.words(3600, seed=0)}
     assert used == set(FONTS) - set(synth.HELD_OUT_STROKE_FONTS)
 
 
