@@ -74,9 +74,11 @@ def render(args, name: str = "synthetic") -> Path:
     """Synthetic words; "blocks" are those of hands that write nothing but capitals, in pen strokes."""
     words, unfinished = args.out / f"{name}.parquet", args.out / "unfinished.parquet"
     if not words.exists():
-        options = ["--words", args.synthetic, "--seed", args.seed, *(["--fonts", args.fonts] if args.fonts else [])]
         if name == "blocks":
             options = ["--words", args.blocks, "--seed", args.seed + 500, "--capitals", 1]
+        else:
+            options = ["--words", args.synthetic, "--seed", args.seed]
+            options += ["--fonts", args.fonts] if args.fonts else []
         htr("synth", unfinished, *options)
         unfinished.rename(words)
     return words
@@ -136,6 +138,7 @@ def stage(run: Path, data: list[Path], minutes: float, *options) -> None:
 
 def ship(args) -> None:
     import htr as package
+    from htr.engines import cores
     from htr.export import export
 
     reader = package.load(args.out / "mixed")
@@ -143,7 +146,7 @@ def ship(args) -> None:
     before = package.load(args.init).training.get("hours", 0) if args.init else 0
     inputs = (*(f"{name}/train.parquet" for name in (*SETS, "copiste_lines")), "synthetic.parquet")
     reader.training |= {"init": str(args.init or "real"), "commit": commit(args), "command": command(args)}
-    reader.training |= {"hours": round(before + minutes / 60, 2), "machine": "2 CPU cores", "data": list(inputs)}
+    reader.training |= {"hours": round(before + minutes / 60, 2), "machine": f"{cores()} CPU cores", "data": list(inputs)}
     reader.save(args.ship, half=True)
     export(args.ship, "onnx")
     tests = {f"{name} test": DATA / name / "test.parquet" for name in SETS} | strangers(args)
