@@ -146,7 +146,11 @@ def ship(args) -> None:
     before = package.load(args.init).training.get("hours", 0) if args.init else 0
     inputs = (*(f"{name}/train.parquet" for name in (*SETS, "copiste_lines")), "synthetic.parquet")
     reader.training |= {"init": str(args.init or "real"), "commit": commit(args), "command": command(args)}
-    reader.training |= {"hours": round(before + minutes / 60, 2), "machine": f"{cores()} CPU cores", "data": list(inputs)}
+    reader.training |= {
+        "hours": round(before + minutes / 60, 2),
+        "machine": f"{cores()} CPU cores",
+        "data": list(inputs),
+    }
     reader.save(args.ship, half=True)
     export(args.ship, "onnx")
     tests = {f"{name} test": DATA / name / "test.parquet" for name in SETS} | strangers(args)

@@ -16,7 +16,7 @@ import numpy as np
 
 from htr import __version__, files, hub, objectives
 from htr.charset import Charset
-from htr.config import ModelConfig, from_json, shown, to_json
+from htr.config import ModelConfig, as_json, from_json, to_json
 
 if TYPE_CHECKING:
     import keras
@@ -164,13 +164,13 @@ def _check(settings: dict) -> None:
     kinds = {"alphabet": "", "objective": "", "objective_options": {}, "training": {}, "model": {}}
     for name, kind in kinds.items():
         if not isinstance(value := settings.get(name, kind), type(kind)):
-            raise ValueError(f"its {name} is {shown(value)}, {'an object' if kind == {} else 'text'} is needed.")
+            raise ValueError(f"its {name} is {as_json(value)}, {'an object' if kind == {} else 'text'} is needed.")
     if settings["alphabet"] != settings["alphabet"].encode("utf-8", "replace").decode():
         raise ValueError("its alphabet holds halves of characters.")
     numbers = {"temperature": settings.get("temperature", 1.0), **settings.get("objective_options", {})}
     for name, value in numbers.items():
         if type(value) not in (int, float) or not abs(value) <= 1e300:  # NaN is not, nor what no float can hold
-            raise ValueError(f"its {name} is {shown(value)}, a number is needed.")
+            raise ValueError(f"its {name} is {as_json(value)}, a number is needed.")
     if not 1e-3 <= numbers["temperature"] <= 1e3:
         raise ValueError(f"its temperature is {numbers['temperature']!r}, a number from 0.001 to 1000 is needed.")
 

@@ -143,7 +143,7 @@ def from_json(kind, values: dict):
     for name, value in values.items():
         default = known[name]
         if default not in (None, dataclasses.MISSING) and not _alike(value, default):
-            raise ValueError(f"its {name} is {shown(value)}, something like {shown(default)} is needed.")
+            raise ValueError(f"its {name} is {as_json(value)}, something like {as_json(default)} is needed.")
     return kind(**values)
 
 
@@ -154,10 +154,10 @@ def _alike(value: object, default: object) -> bool:
     return type(value) is type(default) or (type(default) is float and type(value) is int)
 
 
-def shown(value: object) -> str:
+def as_json(value: object) -> str:
     """A value in a sentence, as JSON writes it; its beginning only, where it is long.
 
-    >>> shown(None), shown([True])
+    >>> as_json(None), as_json([True])
     ('null', '[true]')
     """
     text = json.dumps(value)
