@@ -58,9 +58,10 @@ bench: .venv/all
 checkpoint: .venv/core
 	$(BIN)/python checkpoints/recipe.py
 
+# A font that npm has no more is listed in skipped.csv (exit code 1); the others are used.
 fonts: .venv/core
-	$(BIN)/python -m htr.fonts fonts
-	$(BIN)/python -m htr.fonts fonts_held_out --held-out
+	$(BIN)/python -m htr.fonts fonts || test $$? = 1
+	$(BIN)/python -m htr.fonts fonts_held_out --held-out || test $$? = 1
 
 notebooks: .venv/all
 	$(BIN)/python docs/run_notebooks.py

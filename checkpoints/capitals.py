@@ -47,12 +47,15 @@ def main() -> None:
     parser.add_argument("data", nargs="+", type=Path, help="parquet files of real words")
     parser.add_argument("--checkpoint", help="reader (default: the one that ships)")
     parser.add_argument("--words", type=int, default=6000)
+    parser.add_argument("--lexicon", type=Path, help="texts to set, one a line (default: words by frequency)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     hands = letters(htr.load(args.checkpoint), args.data)
     count = sum(len(found) for hand in hands.values() for found in hand.values())
     print(f"{count:,} letters of {len(hands)} hands")
-    write(args.out, hands, args.words, np.random.default_rng(args.seed))
+    lexicon = args.lexicon.read_text(encoding="utf-8").splitlines() if args.lexicon else None
+    vocabulary = Vocabulary(("fr", "fr", "en", "de"), lexicon=lexicon)
+    write(args.out, hands, args.words, vocabulary, np.random.default_rng(args.seed))
 
 
 def letters(reader, files: list[Path]) -> dict[str, dict[str, list[Letter]]]:
@@ -129,12 +132,11 @@ def cut(text: str, pixels: np.ndarray, alignment, stride: int):
             yield character, Letter(letter, len(pixels), int(rows[0]), float(np.percentile(edge[mask], 90)))
 
 
-def write(path: Path, hands: dict, count: int, rng: np.random.Generator) -> None:
+def write(path: Path, hands: dict, count: int, vocabulary: Vocabulary, rng: np.random.Generator) -> None:
     import datasets
 
     columns = {"image": datasets.Image(), "text": datasets.Value("string"), "writer": datasets.Value("string")}
     rows, names = [], [name for name, hand in hands.items() if sum(c.isalpha() for c in hand) >= 4]
-    vocabulary = Vocabulary(("fr", "fr", "en", "de"))
     for _ in range(count if names else 0):
         name = names[int(rng.integers(len(names)))]
         case = complete(hands, name, rng)

@@ -126,7 +126,7 @@ def test_short_form_of_the_recipe_makes_a_reader_from_raw_inputs(shared_data, tm
         "--blocks",
         "24",
         "--doubtful",
-        "5",
+        "0.1",
     ]
     command += ["--out", str(tmp_path / "stages"), "--ship", str(tmp_path / "latin")]
     environment = {**os.environ, "HTR_DATA": str(tmp_path / "data")}
