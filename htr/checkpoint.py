@@ -3,7 +3,6 @@
 Nothing in it is ever executed. Keras is imported where a network of its own is asked for, and not before.
 """
 
-import dataclasses
 import json
 import math
 import zipfile
@@ -16,7 +15,8 @@ import numpy as np
 
 from htr import __version__, files, hub, objectives
 from htr.charset import Charset
-from htr.config import ModelConfig, as_json, from_json, to_json
+from htr.config import ModelConfig, from_json, to_json
+from htr.config_check import check, check_network, least_weights
 
 if TYPE_CHECKING:
     import keras
@@ -150,54 +150,13 @@ def load(folder) -> tuple[Charset, ModelConfig, dict]:
     folder = Path(folder)
     settings = read_config(folder)
     try:
-        _check(settings)
+        check(settings)
         charset, config = Charset(settings["alphabet"]), from_json(ModelConfig, settings["model"])
-        _check_network(config)
+        check_network(config)
         objectives.get(settings["objective"], **settings.get("objective_options", {}))
     except (ValueError, TypeError, OverflowError) as error:
         raise CheckpointError(f"{folder / CONFIG}: {files.shown(error)[:400]}") from None
     return charset, config, settings
-
-
-def _check(settings: dict) -> None:
-    """ValueError where a setting is of another kind than `save` writes."""
-    kinds = {"alphabet": "", "objective": "", "objective_options": {}, "training": {}, "model": {}}
-    for name, kind in kinds.items():
-        if not isinstance(value := settings.get(name, kind), type(kind)):
-            raise ValueError(f"its {name} is {as_json(value)}, {'an object' if kind == {} else 'text'} is needed.")
-    if settings["alphabet"] != settings["alphabet"].encode("utf-8", "replace").decode():
-        raise ValueError("its alphabet holds halves of characters.")
-    numbers = {"temperature": settings.get("temperature", 1.0), **settings.get("objective_options", {})}
-    for name, value in numbers.items():
-        if type(value) not in (int, float) or not abs(value) <= 1e300:  # NaN is not, nor what no float can hold
-            raise ValueError(f"its {name} is {as_json(value)}, a number is needed.")
-    if not 1e-3 <= numbers["temperature"] <= 1e3:
-        raise ValueError(f"its temperature is {numbers['temperature']!r}, a number from 0.001 to 1000 is needed.")
-
-
-def _check_network(config: ModelConfig) -> None:
-    """ValueError where a field is beyond any network that is trained."""
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, int | float) and not 0 <= value <= 1 << 16:
-            raise ValueError(f"its {field.name} is {value!r}, 0 to 65536 is possible.")
-    most = (1 << 16, 64, 64, 64)
-    if len(config.blocks) > 64 or any(a > b for block in config.blocks for a, b in zip(block, most, strict=True)):
-        raise ValueError(f"its blocks are more than 64 stages, or beyond {most}, in one of them.")
-    if len(config.recurrent) > 64 or max(config.recurrent) > 1 << 16:
-        raise ValueError("its recurrent layers are more than 64, or one has more than 65536 units.")
-
-
-def _least_weights(config: ModelConfig, classes: int) -> int:
-    """The number of weights in a network's convolutions, LSTMs and dense layers."""
-    count, channels, height = 0, 1, config.height
-    for filters, stride, _, convolutions in config.blocks:
-        count += 9 * filters * (channels + (convolutions - 1) * filters)
-        channels, height = filters, -(-height // stride)
-    count, width = count + channels * height * config.columns, config.columns
-    for units in config.recurrent:
-        count, width = count + 8 * units * (width + units), 2 * units
-    return count + width * classes
 
 
 def load_weights(folder, charset: Charset) -> dict[str, np.ndarray]:
@@ -224,7 +183,7 @@ def load_model(folder, charset: Charset, config: ModelConfig) -> "keras.Model":
     from htr.model import build_model
 
     arrays = load_weights(folder, charset)
-    held, least = sum(values.size for values in arrays.values()), _least_weights(config, charset.num_classes)
+    held, least = sum(values.size for values in arrays.values()), least_weights(config, charset.num_classes)
     if least > 2 * held + 10_000:  # one that is merely of another shape is built, and told which
         raise CheckpointError(f"{folder}: config.json is of a network of {least:,} weights, {WEIGHTS} holds {held:,}.")
     model = build_model(config, charset.num_classes)

@@ -226,7 +226,7 @@ def _config_seeds() -> dict[str, bytes]:
 
 def _read_config(folder: Path, data: bytes) -> list[str]:
     """An array (one member of an archive), an archive of arrays, or the settings."""
-    from htr import checkpoint
+    from htr import checkpoint, config_check
     from htr.charset import Charset
 
     if data.startswith((b"\x93", b"PK")):
@@ -238,7 +238,7 @@ def _read_config(folder: Path, data: bytes) -> list[str]:
         return []
     (folder / "config.json").write_bytes(data)
     charset, config, settings = checkpoint.load(folder)
-    if checkpoint._least_weights(config, charset.num_classes) < 1:  # what is held against the weights that are there
+    if config_check.least_weights(config, charset.num_classes) < 1:  # what is held against the weights that are there
         raise Failure("a network without weights")
     checkpoint.objectives.get(settings["objective"], **settings.get("objective_options", {})).frames_needed([2, 2])
     return []
