@@ -30,6 +30,7 @@ function paint() {
 
 function tell() {
   paint();
+  sheet.parentElement.classList.toggle("empty", !strokes.length);
   trigger("submit", { png: strokes.length ? sheet.toDataURL("image/png") : "" });
 }
 
@@ -46,6 +47,7 @@ sheet.addEventListener("pointerdown", (event) => {
   sheet.setPointerCapture(event.pointerId);
   current = [place(event)];
   strokes.push(current);
+  sheet.parentElement.classList.remove("empty");
   paint();
 });
 sheet.addEventListener("pointermove", (event) => {
@@ -58,5 +60,9 @@ sheet.addEventListener("pointerup", finish);
 sheet.addEventListener("pointercancel", finish);
 element.querySelector(".undo").addEventListener("click", () => (strokes.pop(), tell()));
 element.querySelector(".clear").addEventListener("click", () => ((strokes.length = 0), tell()));
+// a file that is no image leaves a torn page where its picture would be; what is wrong with it is said beside
+for (const [kind, shown] of [["error", "hidden"], ["load", ""]]) {
+  document.addEventListener(kind, ({ target }) => target.matches?.("#picture img") && (target.style.visibility = shown), true);
+}
 paint();
 sheet.dataset.ready = "yes"; // strokes count from now on

@@ -12,7 +12,10 @@ KEPT = 3600  # seconds that an upload is kept
 _SCRIPT = Path(__file__).with_name("demo.js")
 _SHEET = """
 <div class="htr">
-  <canvas width="720" height="288" role="img" aria-label="A sheet to write a word on"></canvas>
+  <div class="sheet empty">
+    <canvas width="720" height="288" role="img" aria-label="A sheet to write a word on"></canvas>
+    <p class="note">Write a word here, with mouse, finger or pen</p>
+  </div>
   <p class="tools">
     <button type="button" class="undo">Undo</button>
     <button type="button" class="clear">Clear</button>
@@ -38,8 +41,8 @@ def build(gr, desk: Desk):
 def _choices(gr, desk: Desk) -> list:
     """What to read with: checkpoint, engine, lexicon."""
     with gr.Row():
-        checkpoint = gr.Dropdown(list(desk.checkpoints), value=desk.checkpoint, label="Reader", min_width=140)
-        engine = gr.Dropdown(desk.engines, value=desk.engine, label="Engine", min_width=140)
+        checkpoint = gr.Dropdown(list(desk.checkpoints), value=desk.checkpoint, label="Reader", min_width=180)
+        engine = gr.Dropdown(desk.engines, value=desk.engine, label="Engine", min_width=120)
     lexicon = gr.Textbox(
         label="Lexicon: words to prefer, one a line; others stay possible",
         lines=3,
@@ -161,7 +164,7 @@ def _several(gr, desk: Desk, choices: list) -> None:
             return parts.refusal(str(error))
 
     files = _local(gr.File(file_count="multiple", label="Images or zips of images", elem_id="files"))
-    gr.Markdown(f"Up to {MAX_IMAGES} images, {MAX_BYTES >> 20} MB a file.")
-    button = gr.Button("Read them", variant="primary", elem_id="read-files")
+    gr.Markdown(f"Up to {MAX_IMAGES} images, {MAX_BYTES >> 20} MB a file. They are read as soon as they are here.")
+    button = gr.Button("Read them again", elem_id="read-files")
     table = gr.HTML(elem_id="table")
     gr.on([button.click, files.upload], read, [files, *choices], table, api_visibility="private")

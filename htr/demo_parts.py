@@ -37,7 +37,7 @@ def result(seen: Seen) -> str:
     head = f'<p class="read" data-text="{escape(seen.plain.text)}">{_text(seen.plain.text)}</p>'
     note = f'<p class="note">{_percent(seen.plain.confidence)} sure of the whole text · {name}</p>'
     sections = [("Where each character was read", _characters(seen)), ("What the network saw", _network(seen))]
-    return _box(head + note + _lexicon(seen) + _sections([*sections, ("Other readings", _alternatives(seen))]))
+    return _box(head + note + _lexicon(seen) + _sections([*sections, ("Likeliest readings", _alternatives(seen))]))
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -95,7 +95,7 @@ def _characters(seen: Seen) -> str:
         kind = "sure" if c.confidence >= SURE else "doubtful" if c.confidence >= DOUBTFUL else "unsure"
         marks.append(
             f'<li class="{kind}" style="left:{start:.2f}%;width:{stop - start:.2f}%" title="{c.confidence:.3f}">'
-            f"{_letter(c.character)}<small>{100 * c.confidence:.0f}</small></li>"
+            f"{_letter(c.character)}<small>{_sure(c.confidence)}</small></li>"
         )
     shown = parts.picture(picture, name="the word as it came", width=_SHOWN[0], height=_SHOWN[1])
     wide = f"--wide:{_TALL * picture.width / picture.height:.1f}rem;--least:{1.3 * len(marks):.1f}rem"
@@ -103,6 +103,11 @@ def _characters(seen: Seen) -> str:
         f'<div class="scroll"><div class="placed" style="{wide}">{shown}<ol>{"".join(marks)}</ol></div></div>'
         '<p class="note">In percent, how sure the network is of each.</p>'
     )
+
+
+def _sure(confidence: float) -> str:
+    """In percent, of two digits: three have no room above an i. None is ever wholly sure, so nothing is lost."""
+    return f"{min(99, 100 * confidence):.0f}"
 
 
 def _letter(character: str) -> str:
@@ -140,7 +145,7 @@ def _network(seen: Seen) -> str:
     return (
         f'<div class="seen" style="--wide:{3 * ink.shape[1]}px;--rows:{len(names)}">{shown}'
         f'<ol aria-hidden="true">{labels}</ol>{frames}</div>'
-        f'<p class="note">{ink.shape[0]} px high, {count(len(seen.logits), "frame")} of {stride} px: the darker, '
+        f'<p class="note">{ink.shape[0]} px high, {count(len(seen.logits), "frame")} of {stride} px: the bluer, '
         "the likelier the character in that frame.</p>"
     )
 
