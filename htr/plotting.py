@@ -5,10 +5,10 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from htr.hand import new_hand
 from htr.strokes import hershey_fonts
 
 PAPER, GRAPHITE, RULE, MARK = (255, 255, 255), (90, 90, 90), (225, 225, 225), (30, 130, 60)
+_FINE = 4  # letters are drawn at this many times their size
 
 
 def sheet(
@@ -31,30 +31,48 @@ def sheet(
         factor = min(zoom, room[0] / ink.shape[1], room[1] / ink.shape[0])
         size = max(1, round(ink.shape[1] * factor)), max(1, round(ink.shape[0] * factor))
         page.paste(word(ink).resize(size, Image.Resampling.BICUBIC), (left + 6, top + 4))
-        write(page, (left + 6, top + cell[1] - 18), caption)
+        write(page, (left + 6, top + cell[1] - 18), caption, room=room[0])
         pen.rectangle((left, top, left + cell[0] - 1, top + cell[1] - 1), outline=RULE)
     return page
 
 
-def write(page: Image.Image, place: tuple[int, int], text: str, colour: tuple[int, int, int] = GRAPHITE) -> None:
-    """Letter text on the page, 16 px high, its upper left corner at place; in pen strokes, which know every accent."""
+def write(
+    page: Image.Image,
+    place: tuple[int, int],
+    text: str,
+    colour: tuple[int, int, int] = GRAPHITE,
+    *,
+    room: int | None = None,
+) -> None:
+    """Letter text on the page, 16 px high, its upper left corner at place; in pen strokes, which know every accent.
+
+    room: px that it may be wide; letters of a longer text are set narrower.
+    """
     if text.strip():
         ink = Image.fromarray(_lettered(text))
+        if room and ink.width > room:
+            ink = ink.resize((room, ink.height), Image.Resampling.LANCZOS)
         page.paste(Image.new("RGB", ink.size, colour), place, ink)
 
 
 @lru_cache(maxsize=512)
 def _lettered(text: str) -> np.ndarray:
-    """text -> ink (16, width) uint8."""
+    """text -> ink (16, width) uint8: upright letters on one line, each apart from the next."""
     font = hershey_fonts()["futural"]
-    text = "".join("?" if font.missing(c) else c for c in text)
-    hand = new_hand(np.random.default_rng(3), font.manner, strength=0)
-    # an upright first, from the highest to the lowest any letter reaches: all texts get one size and one baseline
-    ink = font.draw([f"| {text}"], np.random.default_rng(0), hand)[0]
-    inked = np.flatnonzero(ink.max(axis=0) > 0)
-    ink = ink[:, inked[np.flatnonzero(np.diff(inked) > 3)[0] + 1] :]
-    size = max(1, round(ink.shape[1] * 16 / ink.shape[0])), 16
-    return np.asarray(Image.fromarray(ink).resize(size, Image.Resampling.LANCZOS))
+    unit, top = _FINE * 16 / 3, 2.1  # px of an x-height, and x-heights from the upper edge to the line
+    lines, x = [], 0.2
+    for letter in text:
+        if letter != " ":
+            glyph = font.glyphs("?" if font.missing(letter) else letter)[0]
+            lines += [(stroke + (x, top)) * unit for stroke in glyph.strokes]
+        x += 0.9 if letter == " " else glyph.width + 0.5
+    page = Image.new("L", (round(x * unit), _FINE * 16))
+    pen, half = ImageDraw.Draw(page), 1.4 * _FINE / 2
+    for line in lines:
+        pen.line(line.ravel().tolist(), fill=255, width=round(2 * half), joint="curve")
+        for end in (line[0], line[-1]):
+            pen.ellipse((*(end - half), *(end + half)), fill=255)
+    return np.asarray(page.reduce(_FINE))
 
 
 def word(ink) -> Image.Image:
@@ -74,6 +92,7 @@ def strip(ink, logits, charset, *, zoom: float = 4, rows: int = 10, temperature:
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     top = shares.max(axis=0)
+    names = {0: "-", 1: "|"}
     shown = np.sort(np.argsort(-top)[:rows][np.sort(top)[::-1][:rows] > 0.05])
     picture, height, margin = word(ink), 16, 20
     width = round(picture.width * zoom)
@@ -84,11 +103,15 @@ def strip(ink, logits, charset, *, zoom: float = 4, rows: int = 10, temperature:
     edges = margin + np.linspace(0, width, len(shares) + 1)
     for row, kind in enumerate(shown):
         top = picture.height + 4 + row * height
-        write(page, (4, top), "-" if kind == 0 else "|" if kind == 1 else charset.decode([int(kind)]))
+        write(page, (4, top), names.get(int(kind)) or _seen(charset.decode([int(kind)])))
         for frame, share in enumerate(shares[:, kind]):
             shade = round(245 - 215 * share)
             pen.rectangle((edges[frame], top, edges[frame + 1] - 1, top + height - 2), fill=(shade, shade, 245))
     return page
+
+
+def _seen(character: str) -> str:
+    return "sp" if character == " " else character
 
 
 def places(ink, characters, *, left: float = 0.0, scale: float = 1.0, zoom: float = 4) -> Image.Image:
@@ -107,7 +130,7 @@ def places(ink, characters, *, left: float = 0.0, scale: float = 1.0, zoom: floa
         x0, x1 = ((side - left) / scale * zoom for side in (each.left, each.right))
         colour = (round(200 * (1 - each.confidence)), round(150 * each.confidence), 40)
         pen.rectangle((x0 + 1, 0, x1 - 2, picture.height - 1), outline=colour, width=2)
-        write(page, (round((x0 + x1) / 2) - 3, picture.height + 1), each.character, colour)
+        write(page, (round((x0 + x1) / 2) - 3, picture.height + 1), _seen(each.character), colour)
     return page
 
 

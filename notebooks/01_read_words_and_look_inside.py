@@ -32,7 +32,7 @@ plotting.sheet([ink.pixels for ink in inks], [f"{word.text}  {word.confidence:.2
 # separates. Most frames are blank: CTC learns to say a letter once, in a narrow peak.
 
 # %%
-number = next(i for i, word in enumerate(words) if len(word.text) >= 6)
+number = next((i for i, word in enumerate(words) if len(word.text) >= 6 and word.text.isalpha()), 0)
 logits = reader.logits([files[number]])[0]
 print(logits.shape, "frames and classes;", f"{(logits.argmax(1) == 0).mean():.0%} of the frames are blank")
 plotting.strip(inks[number].pixels, logits, reader.charset, temperature=reader.temperature)

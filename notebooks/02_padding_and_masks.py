@@ -60,18 +60,18 @@ def differences(model, names, padding, value):
 
 # %% [markdown]
 # The difference between the word alone and the word with padding, column by column; each row is a layer, from the first
-# convolution to the logits, dark where it is large. Above stock layers, below ours.
+# convolution to the logits, dark where it is large.
 
 # %%
 ours = ["conv1_1_norm", "conv2_1_norm", "conv3_1_norm", "conv4_1_norm", "bilstm1", "bilstm2", "logits"]
 theirs = [name.replace("_norm", "_relu") for name in ours]
-rows = []
+heats = []
 for model, names, value in ((stock, theirs, 0.0), (reader.model, ours, -1.0)):
     found = differences(model, names, 64, value)
     print([f"{row.max():.2g}" for row in found])
-    rows += [np.repeat(row, -(-ink.shape[1] // len(row)))[: ink.shape[1]] for row in found]
-heat = np.repeat(np.array([row[: ink.shape[1]] for row in rows]) / 2, 5, axis=0)
-plotting.word(np.clip(heat, 0, 1)).resize((4 * ink.shape[1], 4 * len(heat)))
+    rows = [np.repeat(row, -(-ink.shape[1] // len(row)))[: ink.shape[1]] for row in found]
+    heats.append(np.clip(np.repeat(rows, 5, axis=0) / 2, 0, 1))
+plotting.sheet(heats, ["stock layers", "the same with masks"], columns=1, cell=(460, 170), zoom=4)
 
 # %% [markdown]
 # Strided convolutions shift their grid with the width's parity, the padding is no longer 0 behind a bias, and the

@@ -15,6 +15,11 @@ def test_captions_know_accents_and_share_a_size():
     assert np.array_equal(letters["Ł"], letters["?"])  # a letter that the pen does not know
 
 
+def test_a_long_caption_stays_in_its_place():
+    page = np.asarray(plotting.sheet([np.zeros((8, 20), np.uint8)] * 2, ["m" * 60, ""], columns=2, cell=(100, 50)))
+    assert (page[30:-1, 101:-1] == 255).all()
+
+
 def test_a_sheet_wants_a_caption_for_each_ink():
     inks = [np.zeros((8, 20), np.uint8)] * 3
     assert plotting.sheet(inks, ["a", "b", "c"], columns=2, cell=(60, 50)).size == (120, 100)
