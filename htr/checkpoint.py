@@ -1,10 +1,16 @@
 """Floor 3: a checkpoint is a folder: config.json, weights.npz, a README, and model.onnx where it was exported.
 
-Nothing in it is ever executed. Keras is imported where a network of its own is asked for, and not before.
+Nothing in it is ever executed. config.json decides which weights are its own, by their SHA-256: a save puts new ones
+under a name of their own, then their config in the place of the old one, then them in the place of weights.npz.
+Keras is imported where a network of its own is asked for, and not before.
 """
 
+import hashlib
+import io
 import json
 import math
+import os
+import re
 import zipfile
 from contextlib import suppress
 from importlib.metadata import version
@@ -15,7 +21,7 @@ import numpy as np
 
 from htr import __version__, files, hub, objectives
 from htr.charset import Charset
-from htr.config import ModelConfig, from_json, to_json
+from htr.config import ModelConfig, as_json, from_json, to_json
 from htr.config_check import check, check_network, least_weights
 
 if TYPE_CHECKING:
@@ -32,7 +38,7 @@ class CheckpointError(ValueError):
     """A folder that is no checkpoint, or one that this version cannot read."""
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes | memoryview) -> None:
     """The file is either the old one or the whole new one, whenever the machine stops."""
     with files.whole(path) as file:
         file.write(data)
@@ -92,11 +98,14 @@ def save(
     readme: str,
     half=False,
 ):
-    """Write the folder; half stores the weights as float16."""
-    folder = Path(folder)
+    """Write the folder; half stores the weights as float16. Whenever it is killed, the folder is the old or the new."""
+    folder, packed = Path(folder), io.BytesIO()
     folder.mkdir(parents=True, exist_ok=True)
+    np.savez(packed, **weights_of(model, half=half))  # type: ignore[arg-type]  # no layer is called allow_pickle
+    digest = hashlib.sha256(packed.getbuffer()).hexdigest()
     settings = {
         "format": FORMAT,
+        "weights": digest,
         "alphabet": charset.characters,
         "objective": objective,
         "objective_options": objective_options,
@@ -107,8 +116,24 @@ def save(
         "versions": {"htr": __version__, "keras": version("keras"), "numpy": np.__version__},
     }
     write(folder / README, readme.encode())
-    write_arrays(folder / WEIGHTS, weights_of(model, half=half))
+    write(_ahead(folder, digest), packed.getbuffer())
     write(folder / CONFIG, json.dumps(settings, indent=2, ensure_ascii=False).encode())
+    os.replace(_ahead(folder, digest), folder / WEIGHTS)
+    for left in folder.glob(f"weights-{'[0-9a-f]' * 16}.npz"):  # by saves that were killed
+        left.unlink()
+
+
+def _ahead(folder: Path, digest: str) -> Path:
+    """Where weights lie until their config is in its place, and a moment longer."""
+    return folder / f"weights-{digest[:16]}.npz"
+
+
+def weights_file(folder) -> tuple[Path, str | None]:
+    """The file of the weights that config.json belongs to, and their SHA-256; an older htr did not note it: None."""
+    folder = Path(folder)
+    digest = read_config(folder).get("weights")
+    ahead = digest and _ahead(folder, digest)
+    return (ahead if ahead and ahead.is_file() else folder / WEIGHTS), digest
 
 
 def weights_of(model, *, half: bool = False) -> dict[str, np.ndarray]:
@@ -142,6 +167,9 @@ def read_config(folder) -> dict:
         )
     if absent := {"alphabet", "objective", "model"} - set(settings):
         raise CheckpointError(f"{folder / CONFIG} lacks {', '.join(sorted(absent))}; copy it again.")
+    digest = settings.get("weights", "0" * 64)
+    if not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
+        raise CheckpointError(f"{folder / CONFIG}: its weights is {as_json(digest)}, 64 hexadecimal digits are needed.")
     return settings
 
 
@@ -160,8 +188,17 @@ def load(folder) -> tuple[Charset, ModelConfig, dict]:
 
 
 def load_weights(folder, charset: Charset) -> dict[str, np.ndarray]:
-    """The weights by name. CheckpointError where they are missing, damaged or for another alphabet."""
-    path = Path(folder) / WEIGHTS
+    """The weights by name. CheckpointError where they are missing, damaged, or not those of config.json."""
+    before = weights_file(folder)
+    try:
+        return _weights(*before, charset)
+    except (CheckpointError, FileNotFoundError):
+        if weights_file(folder) == before:
+            raise
+    return load_weights(folder, charset)  # a run has saved another reader meanwhile
+
+
+def _weights(path: Path, digest: str | None, charset: Charset) -> dict[str, np.ndarray]:
     arrays = read_arrays(path)
     for name, values in arrays.items():
         if values.dtype.kind != "f" or not np.isfinite(values).all():
@@ -172,8 +209,15 @@ def load_weights(folder, charset: Charset) -> dict[str, np.ndarray]:
             raise CheckpointError(f"{path}: {files.shown(name)[:60]} is below 0, which no variance is; copy it again.")
     if (classes := arrays.get("logits/bias", np.empty(0)).size) != charset.num_classes:
         raise CheckpointError(
-            f"{folder} has weights for {classes} classes and an alphabet for {charset.num_classes}; "
+            f"{path.parent} has weights for {classes} classes and an alphabet for {charset.num_classes}; "
             "config.json and weights.npz belong to different checkpoints."
+        )
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != (digest or found):
+        raise CheckpointError(
+            f"{path} holds other weights than those that {CONFIG} beside it was written for; copy the whole folder "
+            "again, and write weights that you have changed with Transcriber.save."
         )
     return arrays
 
@@ -230,8 +274,8 @@ def to_hub(folder: Path, name: str) -> str:
 
     folder, settings = Path(folder), read_config(folder)
     readme = (folder / README).read_text("utf-8", errors="replace") if (folder / README).is_file() else ""
-    paths = [path for path in (folder / WEIGHTS, folder / ONNX) if path.is_file()]
-    operations: list = [CommitOperationAdd(path.name, str(path)) for path in paths]
+    paths = {WEIGHTS: weights_file(folder)[0], ONNX: folder / ONNX}
+    operations: list = [CommitOperationAdd(each, str(path)) for each, path in paths.items() if path.is_file()]
     config = json.dumps(hub.shared(settings), indent=2, ensure_ascii=False)
     operations.append(CommitOperationAdd(CONFIG, config.encode()))
     operations.append(CommitOperationAdd(README, hub.card(name, settings, readme).encode()))

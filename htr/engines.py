@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from htr import files, onnx_check
-from htr.checkpoint import MAX_BYTES, ONNX, WEIGHTS, CheckpointError, load
+from htr.checkpoint import MAX_BYTES, ONNX, WEIGHTS, CheckpointError, load, weights_file
 
 ENGINES = ("keras", "onnx", "openvino", "openvino-bf16")
 
@@ -158,9 +158,9 @@ def digest(weights: Path) -> str:
 
 def is_current(path: Path) -> bool:
     """Whether an ONNX file belongs to the weights that lie beside it; alone in a folder it needs none."""
-    weights = path.with_name(WEIGHTS)
+    weights, named = weights_file(path.parent)
     try:
-        return not weights.is_file() or digest(weights).encode() in files.read(path, MAX_BYTES)
+        return not weights.is_file() or (named or digest(weights)).encode() in files.read(path, MAX_BYTES)
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}.") from None
 

@@ -45,7 +45,7 @@ def _onnx(folder: Path, out: Path, calibration) -> list[Path]:
     if calibration is not None:
         model = _quantized(model, _inks(folder, calibration))
     entry = model.metadata_props.add()
-    entry.key, entry.value = f"sha256 of {WEIGHTS}", digest(folder / WEIGHTS)
+    entry.key, entry.value = f"sha256 of {WEIGHTS}", digest(checkpoint.weights_file(folder)[0])
     checkpoint.write(out, model.SerializeToString())
     return [out]
 

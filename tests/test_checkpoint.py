@@ -1,6 +1,7 @@
 """A checkpoint gives the same reader anywhere, or one clear sentence."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -114,6 +115,50 @@ def test_bad_folder_gets_one_sentence(folder, name, sentence):
     with pytest.raises(CheckpointError, match=sentence) as caught:
         htr.load(folder)
     assert "\n" not in str(caught.value)
+
+
+def other_weights(folder):
+    """The reader with other weights in a folder of its own."""
+    reader, other = htr.load(folder), folder.parent / "other"
+    reader.model.get_layer("logits").bias.assign_add(np.ones(reader.charset.num_classes))
+    reader.save(other)
+    return other
+
+
+def bias(folder):
+    return htr.load(folder).model.get_layer("logits").bias.numpy().max()
+
+
+def test_weights_that_the_config_was_not_written_for_are_refused(folder):
+    other = other_weights(folder)
+    assert bias(other) > bias(folder)
+    shutil.copy(other / "weights.npz", folder)
+    with pytest.raises(CheckpointError, match=r"weights.npz holds other weights than .* copy the whole folder again"):
+        htr.load(folder)
+    settings = json.loads((folder / "config.json").read_text())
+    del settings["weights"]  # as before htr noted whose they are
+    (folder / "config.json").write_text(json.dumps(settings))
+    assert bias(folder) == bias(other)
+
+
+@pytest.mark.parametrize("digest", ["../../evil", "A" * 64, ["0" * 64], int("1" * 64), None])
+def test_a_digest_names_no_other_file(folder, digest):
+    edit(folder, weights=digest)
+    with pytest.raises(CheckpointError, match="its weights is .*, 64 hexadecimal digits are needed"):
+        htr.load(folder)
+
+
+def test_weights_under_their_own_name_are_those_of_the_config_that_names_them(folder):
+    other, before = other_weights(folder), bias(folder)
+    ahead = f"weights-{json.loads((other / 'config.json').read_text())['weights'][:16]}.npz"
+    shutil.copy(other / "weights.npz", folder / ahead)
+    assert bias(folder) == before
+    shutil.copy(other / "config.json", folder)
+    assert bias(folder) == bias(other)
+    (folder / "weights-mine.npz").touch()
+    htr.load(folder).save(folder)
+    assert bias(folder) == bias(other) and not (folder / ahead).exists()
+    assert (folder / "weights-mine.npz").exists()
 
 
 def test_missing_folder_is_named(tmp_path):
