@@ -20,8 +20,11 @@ PAGE = ROOT / "docs" / "performance.md"
 PARTS = {  # script -> what it asks, and its arguments
     "reading": ("From files to text", ["--words", "2000", "--rounds", "3"]),
     "starting": ("From a cold shell", ["--rounds", "9"]),
-    "training": ("Training with masks and feeder against stock layers without", ["--rounds", "2"]),
+    "training": ("Training against the same network in stock layers", ["--rounds", "2"]),
+    "growth": ("What training costs against words and width", ["--picture", "docs/growth.png"]),
     "feeding": ("Feeding", []),
+    "memory": ("A million words in memory", ["--words", "1000000"]),
+    "bulk": ("Bulk reading on Ray", ["--words", "6000", "--block", "250", "--rounds", "1"]),
     "decoding": ("Beam search", []),
 }
 HEAD = """# Performance

@@ -1,10 +1,12 @@
-"""What masks and the feeder cost: words/s of training against the same network without masks, fed from memory.
+"""Words/s of training against the same network in stock layers, on the same batches and on words padded to the longest.
 
     python benchmarks/training.py
 
-Both networks have the same layers and batch shapes; the unmasked one is stock Keras (Conv2D, BatchNormalization, ReLU,
-LSTM, CTC over the full width) and gets its batches ready-made. They take turns in one process; the ratio is the median
-over the rounds. Then: the share of padding in an epoch, and resident memory over epochs.
+The stock network (Conv2D, BatchNormalization, ReLU, LSTM, CTC over the full width) has the same layers without masks
+and gets its batches ready-made from memory: once those of `Batches`, which tells what masks and feeder cost; once the
+same words in random order, all padded to the longest word of the data, as a plain Keras loop has them. All
+take turns in one process; a ratio is the median over the rounds. Then: the share of padding in an epoch, and resident
+memory over epochs.
 """
 
 import argparse
@@ -37,21 +39,23 @@ def main() -> None:
     batches = Batches(words, charset, batch_size=32, config=config, frames_needed=get("ctc").frames_needed)
     masked = compiled(build_model(config, charset.num_classes), ObjectiveLoss("ctc"))
     plain = compiled(plain_model(config, charset.num_classes), plain_loss)
-    print(f"{len(words)} words, {masked.count_params():,} parameters, batches of 32")
-    ratios, speeds = compare(masked, plain, batches, args)
-    print(f"  with masks, fed by Batches         {statistics.median(speeds[0]):6.0f} words/s")
-    print(f"  without masks, fed from memory     {statistics.median(speeds[1]):6.0f} words/s")
+    widths = [ink.shape[1] for ink in words.inks]
     print(
-        f"  ratio, median of {args.rounds} rounds          {statistics.median(ratios):6.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f})"
+        f"{len(words):,} words, {np.mean(widths):.0f} px wide, the longest {max(widths)}; {masked.count_params():,} "
+        "parameters, batches of 32.\n\n| network | words/s | masks and feeder, times as fast |\n| --- | --- | --- |"
     )
-    print(f"  padding in an epoch                {waste(batches):6.2%}")
+    for name, speeds, ratios in compare(masked, plain, batches, args, max(widths)):
+        last = statistics.median(ratios)
+        spread = f"{last:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"| {name} | {statistics.median(speeds):.0f} | {spread} |")
+    print(f"\nGoal: 2 times as fast as padded to the longest word; {'met' if last >= 2 else 'missed'}.\n")
+    print(f"- padding in an epoch: {waste(batches):.2%}")
     augmented = Batches(
         words, charset, batch_size=32, config=config, frames_needed=get("ctc").frames_needed, strength=1.0
     )
-    print(f"  padding in an augmented epoch      {waste(augmented):6.2%}")
+    print(f"- padding in an augmented epoch: {waste(augmented):.2%}")
     print(
-        "  resident memory after each of 5 short epochs, MB: "
+        "- resident memory after each of 5 short epochs, MB: "
         + ", ".join(f"{mb:.0f}" for mb in memory(masked, words, charset, config))
     )
 
@@ -100,27 +104,40 @@ def plain_loss(labels, logits):
     return keras.ops.mean(ctc_loss(labels, logits, keras.ops.ones(keras.ops.shape(logits)[:2], dtype="bool")))
 
 
-def compare(masked, plain, batches, args) -> tuple[list[float], list[list[float]]]:
-    """Turns of the same batches, through Batches and kept in memory -> ratios, and words/s of both."""
+def compare(masked, plain, batches, args, longest: int) -> list[tuple[str, list[float], list[float]]]:
+    """The same words three ways, by turns -> (name, words/s, how many times as fast the first way was) of each."""
     # from one pool: a turn of a few batches should not pay for sorting the whole epoch
     chosen = np.linspace(0, POOL - 1, args.batches).astype(int)
     kept = [batches[i] for i in chosen]
-    for images, labels in kept[:3]:
-        masked.train_on_batch(images, labels)
-        plain.train_on_batch(np.where(images == PAD, 0, images), labels)
     ready = [(np.where(images == PAD, 0, images), labels) for images, labels in kept]
+    padded = to_longest(ready, longest)
+    ways = {
+        "htr: masks, fed by `Batches`": (masked, lambda: (batches[i] for i in chosen)),
+        "stock layers, the same batches": (plain, lambda: ready),
+        "stock layers, padded to the longest": (plain, lambda: padded),
+    }
+    for model, turn in ways.values():
+        for images, labels in [*turn()][:3]:
+            model.train_on_batch(images, labels)
     count = sum(len(labels) for _, labels in kept)
-    speeds: list[list[float]] = [[], []]
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(args.rounds):
-        begin = time.perf_counter()
-        for i in chosen:
-            masked.train_on_batch(*batches[i])
-        middle = time.perf_counter()
-        for images, labels in ready:
-            plain.train_on_batch(images, labels)
-        speeds[0].append(count / (middle - begin))
-        speeds[1].append(count / (time.perf_counter() - middle))
-    return [a / b for a, b in zip(*speeds, strict=True)], speeds
+        for name, (model, turn) in ways.items():
+            begin = time.perf_counter()
+            for images, labels in turn():
+                model.train_on_batch(images, labels)
+            speeds[name].append(count / (time.perf_counter() - begin))
+    first = next(iter(speeds.values()))
+    return [(name, found, [a / b for a, b in zip(first, found, strict=True)]) for name, found in speeds.items()]
+
+
+def to_longest(batches, width: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Batches of like widths -> as many of the same words in random order, all of one width."""
+    length = max(labels.shape[1] for _, labels in batches)
+    images = np.concatenate([np.pad(x, ((0, 0), (0, 0), (0, width - x.shape[2]), (0, 0))) for x, _ in batches])
+    labels = np.concatenate([np.pad(y, ((0, 0), (0, length - y.shape[1]))) for _, y in batches])
+    order = np.random.default_rng(0).permutation(len(labels))
+    return [(images[rows], labels[rows]) for rows in np.array_split(order, len(batches))]
 
 
 def waste(batches) -> float:
