@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-# what htr/onnx_graph.py writes, and what its conversion to 8 bit adds
+# what htr/onnx_graph.py writes or has written, and what its conversion to 8 bit adds
 KINDS = frozenset(
     """Add And ArgMax Cast Concat Conv CumSum Div Equal Exp GatherElements Identity LSTM LogSoftmax MatMul Mul Not Pad
     ReduceMax ReduceSum Relu Reshape ReverseSequence ScatterElements Shape Slice Squeeze Sub Transpose Unsqueeze Where

@@ -1,8 +1,8 @@
 """Floor 3: a reader's network and its greedy decoder as one ONNX graph, written node by node from the stored weights.
 
-Keras' own export makes loops of masked LSTMs. Here each is two LSTM nodes that are told the words' lengths; batch
-normalisation is folded into the convolution before it, and padding is kept out by the same column mask as in
-`htr.model`. Batch and width are free.
+Keras' own export makes loops of masked LSTMs. Here each is one bidirectional LSTM node, to which padding is shown as a
+feature that shuts its input gate; batch normalisation is folded into the convolution before it, and padding is kept out
+of these by the same column mask as in `htr.model`. Batch and width are free.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 OPSET = 17
 EPSILON = 1e-3  # of batch normalisation
+SHUT = -1e4  # before the sigmoid: a gate of exactly 0, whatever else comes in
+EVEN = 32  # an LSTM's inputs: OpenVINO takes three times as long in bfloat16 over an odd number of them
 OUTPUTS = ("logits", "frames", "ids", "lengths", "confidence")
 
 
@@ -37,10 +39,11 @@ def graph(
     if unknown := [name for name in ("learned_mask", "learned_fill", "mask_channel") if getattr(config, name)]:
         raise ValueError(f"A network with {', '.join(unknown)} cannot be exported; read with the keras engine.")
     build = _Graph()
-    features, mask = _convolutions(build, config, weights)
-    logits = _recurrent(build, config, weights, features, mask)
+    columns, valid = _convolutions(build, config, weights)
+    logits = _recurrent(build, config, weights, columns, valid)
     build.name(logits, "logits")
-    frames = build.add("ReduceSum", build.add("Cast", mask, to=build.INT), build.ints([1]), keepdims=0)
+    mask = build.add("Cast", valid, to=build.BOOL)
+    frames = build.add("ReduceSum", build.add("Cast", valid, to=build.INT), build.ints([1]), keepdims=0)
     build.name(frames, "frames")
     (_spelling if spelled else _best_path)(build, logits, mask, frames, temperature)
     return build.model(config.height, weights["logits/bias"].shape[0])
@@ -49,7 +52,7 @@ def graph(
 class _Graph:
     """Nodes and constants in order; every method gives back names."""
 
-    FLOAT, INT, BOOL, INT32 = 1, 7, 9, 6  # onnx.TensorProto's numbers
+    FLOAT, INT, BOOL = 1, 7, 9  # onnx.TensorProto's numbers
 
     def __init__(self):
         self.nodes, self.constants, self.count = [], [], 0
@@ -102,30 +105,34 @@ class _Graph:
 
 
 def _convolutions(build: _Graph, config: ModelConfig, weights) -> tuple[str, str]:
-    """images -> columns (batch, frames, features), mask (batch, frames) bool."""
-    images = build.add("Transpose", "images", perm=[0, 3, 1, 2])
-    differs = build.add("Not", build.add("Equal", images, build.floats(PAD)))
-    mask = build.add("ReduceMax", build.add("Cast", differs, to=build.FLOAT), axes=[1, 2], keepdims=1)
-    features = build.add("Where", build.add("Cast", mask, to=build.BOOL), images, build.floats(0))
+    """images -> columns (batch, channels, 1, frames), valid (batch, frames) float32: 1 on the image, 0 on padding."""
+    images = build.add("Reshape", "images", build.ints([0, 1, config.height, -1]))
+    # no ink is below PAD: the highest pixel of a column tells whether it is padding, and ReLU makes paper of that
+    highest = build.add("ReduceMax", images, axes=[1, 2], keepdims=1)
+    valid = build.add("Cast", build.add("Not", build.add("Equal", highest, build.floats(PAD))), to=build.FLOAT)
+    features = build.add("Relu", images)
     for stage, (_, height, width, convolutions) in enumerate(config.blocks, start=1):
+        features = build.add("Mul", features, valid) if stage > 1 else features
         if width > 1:
-            mask = build.add("Slice", mask, *map(build.ints, ([0], [np.iinfo(np.int64).max], [3], [width])))
-        features = _convolution(build, weights, f"conv{stage}_1", features, mask, [height, width])
+            valid = build.add("Slice", valid, *map(build.ints, ([0], [np.iinfo(np.int64).max], [3], [width])))
+        features = _convolution(build, weights, f"conv{stage}_1", features, [height, width])
         for i in range(2, convolutions + 1):
-            deeper = _convolution(build, weights, f"conv{stage}_{i}", features, mask, [1, 1])
-            features = build.add("Add", features, deeper)
-    features = build.add("Transpose", features, perm=[0, 3, 2, 1])
-    columns = build.add("Reshape", features, build.ints([0, 0, weights["project/kernel"].shape[0]]))
-    return columns, build.add("Cast", build.add("Squeeze", mask, build.ints([1, 2])), to=build.BOOL)
+            features = build.add("Mul", features, valid)
+            features = build.add("Add", features, _convolution(build, weights, f"conv{stage}_{i}", features, [1, 1]))
+    # a column is read as a whole: the product with its features is a convolution as high as it
+    scale, shift = _norm(weights, "project_norm")
+    kernel = (_float(weights["project/kernel"]) * scale).reshape(-1, config.blocks[-1][0], 1, len(shift))
+    kernel = build.floats(kernel.transpose(3, 1, 0, 2))
+    columns = build.add("Relu", build.add("Conv", features, kernel, build.floats(shift)))
+    return columns, build.add("Squeeze", valid, build.ints([1, 2]))
 
 
-def _convolution(build: _Graph, weights, name: str, features: str, mask: str, strides: list[int]) -> str:
+def _convolution(build: _Graph, weights, name: str, features: str, strides: list[int]) -> str:
     scale, shift = _norm(weights, f"{name}_norm")
     kernel = _float(weights[f"{name}/kernel"]) * scale
     pads = [(size - 1) // 2 for size in kernel.shape[:2]] + [size // 2 for size in kernel.shape[:2]]
     kernel = build.floats(kernel.transpose(3, 2, 0, 1))
-    features = build.add("Conv", features, kernel, build.floats(shift), pads=pads, strides=strides)
-    return build.add("Mul", build.add("Relu", features), mask)
+    return build.add("Relu", build.add("Conv", features, kernel, build.floats(shift), pads=pads, strides=strides))
 
 
 def _norm(weights, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -141,38 +148,42 @@ def _float(array: np.ndarray) -> np.ndarray:
     return np.asarray(array, np.float32)
 
 
-def _recurrent(build: _Graph, config: ModelConfig, weights, columns: str, mask: str) -> str:
-    """columns (batch, frames, height * channels), mask (batch, frames) -> logits (batch, frames, classes)."""
-    lengths = build.add("ReduceSum", build.add("Cast", mask, to=build.INT32), build.ints([1]), keepdims=0)
-    scale, shift = _norm(weights, "project_norm")
-    kernel = _float(weights["project/kernel"]) * scale
-    features = build.add("Add", build.add("MatMul", columns, build.floats(kernel)), build.floats(shift))
-    features = build.add("Transpose", build.add("Relu", features), perm=[1, 0, 2])
+def _recurrent(build: _Graph, config: ModelConfig, weights, columns: str, valid: str) -> str:
+    """columns (batch, channels, 1, frames), valid (batch, frames) -> logits (batch, frames, classes)."""
+    features = build.add("Transpose", build.add("Squeeze", columns, build.ints([2])), perm=[2, 0, 1])
+    padding = build.add("Transpose", build.add("Sub", build.floats(1), valid), perm=[1, 0])
+    padding = build.add("Unsqueeze", padding, build.ints([2]))
+    channels = config.columns
     for i, units in enumerate(config.recurrent, start=1):
-        ahead = _lstm(build, weights, f"bilstm{i}/forward_lstm{i}", features, lengths, units)
-        # Each word turned round within its length, and back: OpenVINO's LSTM forgets the lengths it is told, and a
-        # reverse one would then begin with padding. Read ahead, padding comes last, and no one hears of it.
-        turned = _turn(build, features, lengths)
-        back = _turn(build, _lstm(build, weights, f"bilstm{i}/backward_lstm{i}", turned, lengths, units), lengths)
-        features = build.add("Concat", ahead, back, axis=2)
+        more = build.add("Mul", padding, build.floats(np.eye(1, EVEN - channels % EVEN)))
+        features = _lstms(build, weights, i, build.add("Concat", features, more, axis=2), units)
+        channels = 2 * units
     features = build.add("Transpose", features, perm=[1, 0, 2])
     logits = build.add("MatMul", features, build.floats(_float(weights["logits/kernel"])))
     return build.add("Add", logits, build.floats(_float(weights["logits/bias"])))
 
 
-def _lstm(build: _Graph, weights, name: str, features: str, lengths: str, units: int) -> str:
-    """features (frames, batch, channels) -> (frames, batch, units), by the stored cell of that name."""
-    inputs, hidden, bias = (
-        _gates(_float(weights[f"{name}/lstm_cell/{part}"]))[None] for part in ("kernel", "recurrent_kernel", "bias")
-    )
-    bias = np.concatenate([bias, np.zeros_like(bias)], axis=1)
-    spoken = build.add("LSTM", features, *map(build.floats, (inputs, hidden, bias)), lengths, hidden_size=units)
-    return build.add("Squeeze", spoken, build.ints([1]))
+def _lstms(build: _Graph, weights, i: int, features: str, units: int) -> str:
+    """features (frames, batch, channels and, behind them, 1 on padding and zeros) -> (frames, batch, 2 * units)
 
-
-def _turn(build: _Graph, features: str, lengths: str) -> str:
-    lengths = build.add("Cast", lengths, to=build.INT)
-    return build.add("ReverseSequence", features, lengths, time_axis=0, batch_axis=1)
+    Padding comes last on the way ahead, where no one hears of it. On the way back it comes first, and shuts the input
+    gate: memory and output stay exactly 0 up to the word's last frame, as if it began there.
+    """
+    inputs, hidden, biases = [], [], []
+    for direction in ("forward", "backward"):
+        name = f"bilstm{i}/{direction}_lstm{i}/lstm_cell"
+        kernel, recurrent, bias = (
+            _float(weights[f"{name}/{part}"]) for part in ("kernel", "recurrent_kernel", "bias")
+        )
+        shut = np.zeros((EVEN - len(kernel) % EVEN, 4 * units), np.float32)
+        shut[0, :units] = SHUT
+        inputs.append(_gates(np.concatenate([kernel, shut])))
+        hidden.append(_gates(recurrent))
+        biases.append(np.concatenate([_gates(bias), np.zeros(4 * units, np.float32)]))
+    parts = [build.floats(np.stack(part)) for part in (inputs, hidden, biases)]
+    spoken = build.add("LSTM", features, *parts, hidden_size=units, direction="bidirectional")
+    spoken = build.add("Transpose", spoken, perm=[0, 2, 1, 3])
+    return build.add("Reshape", spoken, build.ints([0, 0, 2 * units]))
 
 
 def _gates(part: np.ndarray) -> np.ndarray:
