@@ -14,6 +14,7 @@ from htr.augment import generator
 from htr.cache import Cache, Inks, decoded
 from htr.charset import Charset, normalize
 from htr.config import ModelConfig
+from htr.devices import share
 from htr.feeder import Feeder, Task, work
 from htr.images import PAD
 from htr.padding import pad_images, pad_labels
@@ -77,7 +78,8 @@ class Batches(keras.utils.PyDataset):
     Images are padded with PAD, labels with 0; with masks, x is {"images", "masks"} and both are padded alike.
     With process=True processes of their own augment one pool of words ahead of the network; `close` ends them.
     devices: every batch gets empty rows up to a multiple of that many words, and weights (batch,) as a third array, 0
-    for those rows and for the others such that the mean over all is that over the words.
+    for those rows and for the others such that the mean over all is that over the words. Of several hosts each gets
+    the rows of its own devices.
     config is the network's; ValueError names the first label that cannot fit its image: such a word would be noise.
     """
 
@@ -186,7 +188,9 @@ class Batches(keras.utils.PyDataset):
         else:
             x = longer(x, PAD)
         weights = np.full(count, (count + empty) / count, np.float32)
-        return x, longer(labels, 0), longer(weights, 0.0)
+        mine = share(count + empty)
+        x = {name: values[mine] for name, values in x.items()} if isinstance(x, dict) else x[mine]
+        return x, longer(labels, 0)[mine], longer(weights, 0.0)[mine]
 
     def ids(self, row: int) -> np.ndarray:
         """The label of a word."""

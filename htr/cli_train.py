@@ -59,7 +59,7 @@ def _stopped(how: str, run: Path) -> str:
 
 
 def _fit(dataset, validation, problems, args):
-    from htr import cache
+    from htr import cache, devices
     from htr.board import Board
     from htr.progress import Progress
 
@@ -84,8 +84,10 @@ def _fit(dataset, validation, problems, args):
     )
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     training = htr.TrainConfig(**given)
-    callbacks = [] if args.quiet else [Progress(training)]
-    callbacks += [Board(Path(args.out) / "tensorboard")] if args.tensorboard else []
+    devices.join()
+    shown = devices.leads()  # one of several hosts speaks for all
+    callbacks = [Progress(training)] if shown and not args.quiet else []
+    callbacks += [Board(Path(args.out) / "tensorboard")] if shown and args.tensorboard else []
     return htr.train(
         dataset,
         validation,

@@ -1,14 +1,90 @@
-"""Floor 1: training on several devices of one machine: each computes its share of every batch.
+"""Floor 1: training on several devices of one or more hosts: each computes its share of every batch.
 
 JAX runs one program over all devices, so sums over a batch are whole by themselves. Under TensorFlow's MirroredStrategy
 each device runs the step on its own share: what belongs to the whole batch is added up here.
+
+Several hosts (JAX) run the same command, a process each. All take every step together; the first one alone reads the
+validation words and writes, and tells the others what it found.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
 import keras
+import numpy as np
+
+_TOLD = ("KERAS_DISTRIBUTION_JOB_ADDRESSES", "KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION_PROCESS_ID")
+
+
+def join() -> None:
+    """Meet the processes that Keras' environment variables KERAS_DISTRIBUTION_... name; without them nothing happens.
+
+    It must come before anything is computed; a second time it does nothing. ValueError where they cannot be used.
+    """
+    if _TOLD[0] not in os.environ:
+        return
+    if keras.backend.backend() != "jax":
+        raise ValueError(f"{_TOLD[0]} is set: several hosts train on JAX alone; set KERAS_BACKEND=jax, or unset it.")
+    for name in _TOLD[1:]:
+        if not os.environ.get(name, "").isdecimal():
+            raise ValueError(f"{_TOLD[0]} is set, {name} is {os.environ.get(name)!r}; set it to a number.")
+    import jax
+
+    if not jax.distributed.is_initialized():
+        keras.utils.set_random_seed(0)  # else Keras has the hosts draw one together, which not every machine can
+        keras.distribution.initialize()
+
+
+def hosts() -> int:
+    """How many processes train together."""
+    if keras.backend.backend() != "jax":
+        return 1
+    import jax
+
+    return jax.process_count()
+
+
+def leads() -> bool:
+    """Whether this process is the one that writes."""
+    return _number() == 0
+
+
+def _number() -> int:
+    if hosts() == 1:
+        return 0
+    import jax
+
+    return jax.process_index()
+
+
+def together(value: float) -> list[float]:
+    """What each host, the first one first, has given for value; each waits here for all."""
+    if hosts() == 1:
+        return [value]
+    from jax.experimental import multihost_utils
+
+    # as bytes: JAX would make a float32 of it
+    gathered = multihost_utils.process_allgather(np.frombuffer(np.float64(value).tobytes(), np.uint8))
+    return np.ascontiguousarray(gathered).view(np.float64).ravel().tolist()
+
+
+def share(rows: int) -> slice:
+    """Which of so many rows of a batch the devices of this host compute."""
+    count = rows // hosts()
+    return slice(_number() * count, (_number() + 1) * count)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """What is built and computed within is this host's own business."""
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(before)
 
 
 @contextmanager
@@ -18,7 +94,9 @@ def spread(count: int) -> Iterator[None]:
         yield
     elif keras.backend.backend() == "jax":
         before = keras.distribution.distribution()
-        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=find(count)))
+        # each host makes its own part of every batch
+        parallel = keras.distribution.DataParallel(devices=find(count), auto_shard_dataset=False)
+        keras.distribution.set_distribution(parallel)
         try:
             yield
         finally:
@@ -51,6 +129,10 @@ def find(count: int) -> list[str]:
 
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         found = [device.name.removeprefix("/device:") for device in devices]
+    if hosts() > 1 and (count != len(found) or count % hosts()):
+        raise ValueError(
+            f"{hosts()} hosts have {len(found)} devices, {count} were asked for; take all, as many on each host."
+        )
     if count > len(found):
         raise ValueError(f"{count} devices were asked for, found were {len(found)}: {', '.join(found)}; ask for fewer.")
     return found[:count]

@@ -1,6 +1,7 @@
 """Floor 5: a training run as a Keras callback: learning rate, averaged weights, validation, best, state on disk."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -15,8 +16,10 @@ from htr import checkpoint
 from htr.batches import Words, floats
 from htr.checkpoint import CheckpointError
 from htr.config import TrainConfig, to_json
+from htr.devices import apart, hosts, leads, together
 from htr.images import Ink
 from htr.metrics import edits
+from htr.model import build_model
 from htr.transcriber import Transcriber
 
 STATE, HISTORY = "state.npz", "history.csv"
@@ -35,6 +38,7 @@ class Run(keras.callbacks.Callback):
         self.history: list[dict] = []
         self.last: list[tuple[str, str]] = []
         self._average: list[np.ndarray] | None = None
+        self._twin: keras.Model | None = None
         self._stored = self._read_state() if resume else None
         if self._stored is None and not resume and (out / STATE).exists():
             raise ValueError(f"{out} already holds a run; go on with --resume, or choose another folder.")
@@ -78,7 +82,8 @@ class Run(keras.callbacks.Callback):
         if "a0" in self._stored:
             self._average = [self._stored[f"a{i}"].copy() for i in range(len(self.reader.model.weights))]
         self._stored = None
-        self._write_history()  # a process killed behind its last state has not written that epoch's row
+        if leads():
+            self._write_history()  # a process killed behind its last state has not written that epoch's row
 
     @staticmethod
     def _variables(model) -> list:
@@ -86,6 +91,8 @@ class Run(keras.callbacks.Callback):
         return [*model.variables, *model.optimizer.variables]
 
     def _save_state(self) -> None:
+        if not leads():
+            return
         names = ("epoch", "step", "elapsed", "stale", "history")
         state = {name: getattr(self, name) for name in names}
         state["best"] = self.best if math.isfinite(self.best) else None
@@ -161,7 +168,8 @@ class Run(keras.callbacks.Callback):
             if row["cer"] < self.best or self.validation is None:
                 self.best, self.stale = row["cer"], 0
                 self.reader.training |= {"epoch": self.epoch, "validation_cer": row["cer"]}
-                self.reader.save(self.out)
+                if leads():
+                    self.reader.save(self.out)
             else:
                 self.stale += 1
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
@@ -195,12 +203,29 @@ class Run(keras.callbacks.Callback):
             weight.assign(value)
 
     def _validate(self) -> float:
-        """Corpus CER on the validation words, read the way a user's images are read."""
+        """Corpus CER on the validation words, read the way a user's images are read, on the first host alone."""
         if self.validation is None:
             return math.nan
+        if hosts() == 1:
+            return self._read(self.reader, self.validation)
+        cer = math.nan
+        if leads():
+            with apart():
+                cer = self._read(self._here(), self.validation)
+        return together(cer)[0]
+
+    def _here(self) -> Transcriber:
+        """The reader as it is now, in a network that no other host has a part in."""
+        reader, objective = self.reader, self.reader.objective
+        self._twin = self._twin or build_model(reader.config, reader.charset.num_classes)
+        for own, weight in zip(self._twin.weights, reader.model.weights, strict=True):
+            own.assign(keras.ops.convert_to_numpy(weight))
+        return Transcriber(self._twin, reader.charset, reader.config, objective.name, dataclasses.asdict(objective))
+
+    def _read(self, reader: Transcriber, words: Words) -> float:
         # a stream: the words of a large set are in a file, and never all in memory
-        inks = (Ink(floats(ink), 0.0, 1.0) for ink in self.validation.inks)
-        readings = [word.text for word in self.reader.stream(inks)]  # type: ignore[union-attr]  # no Ink is unreadable
-        self.last = list(zip(self.validation.texts, readings, strict=True))
+        inks = (Ink(floats(ink), 0.0, 1.0) for ink in words.inks)
+        readings = [word.text for word in reader.stream(inks)]  # type: ignore[union-attr]  # no Ink is unreadable
+        self.last = list(zip(words.texts, readings, strict=True))
         self.model.readings = self.last  # for other callbacks to show; Keras' logs hold numbers alone
-        return sum(edits(*pair) for pair in self.last) / sum(len(text) for text in self.validation.texts)
+        return sum(edits(*pair) for pair in self.last) / sum(len(text) for text in words.texts)

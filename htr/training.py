@@ -2,7 +2,9 @@
 
 import io
 import math
+import zlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from htr.cache import Cache
 from htr.calibration import fit_temperature
 from htr.charset import Charset
 from htr.config import ModelConfig, TrainConfig, preset, to_json
-from htr.devices import AdamW, find, spread
+from htr.devices import AdamW, find, hosts, join, leads, spread, together
 from htr.files import alone, check_writable
 from htr.images import Ink
 from htr.learner import Learner
@@ -53,10 +55,12 @@ def train(
     of the training texts. Rows that cannot be learned or, in validation, not be read stop the run (ValueError); with
     skip_bad they are left out and listed in problems.csv, behind the problems that loading the data found. data names
     the training data in the checkpoint; callbacks go to Keras' `fit`. With a cache, images are decoded once for all
-    runs. devices shares every batch among so many (JAX, TensorFlow); what is learned stays the same.
+    runs. devices shares every batch among so many (JAX, TensorFlow); what is learned stays the same. On several hosts
+    (`devices.join`) each calls this alike; the first one writes `out`, which all must see.
     """
     out = Path(out)
-    if devices > 1:
+    join()
+    if devices > 1 or hosts() > 1:
         find(devices)  # what is not there is refused before hours of decoding
     check_writable(out)
     cv2.setNumThreads(1)  # augmentation shares the cores with the network: threads of its own slow both down
@@ -65,20 +69,28 @@ def train(
     read = partial(read_words, height=config.height, cache=cache)
     words = _usable(read(train, fits=_fits(config, training)), "training", skip_bad=skip_bad)
     held = _usable(read(validation), "validation", skip_bad=skip_bad) if validation is not None else None
-    with alone(out), spread(devices):
-        if found := [*problems, *words.problems, *(held.problems if held else [])]:
+    with alone(out) if leads() else nullcontext():
+        _agree(words, training)
+        if leads() and (found := [*problems, *words.problems, *(held.problems if held else [])]):
             write_problems(found, out / PROBLEMS)
-        reader = _reader(words, config, training, start)
-        reader.training = {"data": list(data), "words": len(words), "config": to_json(training)}
-        reader.training["init"] = str(init) if start else None
-        run = Run(reader, training, out, held, resume=resume)
-        _fit(run, _batches(words, reader, training, run.epoch, devices), callbacks)
-        best = Transcriber.load(out)
-        if held is not None:
-            _calibrate(best, held)
-            best.save(out)
-        _draw(run)
-    return best
+        with spread(devices):
+            reader = _reader(words, config, training, start)
+            reader.training = {"data": list(data), "words": len(words), "config": to_json(training)}
+            reader.training["init"] = str(init) if start else None
+            run = Run(reader, training, out, held, resume=resume)
+            _fit(run, _batches(words, reader, training, run.epoch, devices), callbacks)
+        if leads():
+            best = _finish(run)
+    together(0)  # the others load what the first one has written
+    return best if leads() else Transcriber.load(out)
+
+
+def _agree(words: Words, training: TrainConfig) -> None:
+    """ValueError where the hosts cannot train as one: each must take the same steps over the same words."""
+    if hosts() > 1 and training.minutes:
+        raise ValueError("Several hosts have several clocks; give the end of the run in --epochs, without --minutes.")
+    if len(set(together(zlib.crc32(repr((words.texts, training)).encode())))) > 1:
+        raise ValueError("The hosts came with other words or settings; give all the same data and the same command.")
 
 
 def _fit(run: Run, batches: Batches, callbacks: Sequence[keras.callbacks.Callback]) -> None:
@@ -98,13 +110,18 @@ def _fit(run: Run, batches: Batches, callbacks: Sequence[keras.callbacks.Callbac
         batches.close()
 
 
-def _draw(run: Run) -> None:
-    """The picture of the run beside its history."""
+def _finish(run: Run) -> Transcriber:
+    """The best reader, its confidences calibrated, and the picture of the run beside its history."""
+    best = Transcriber.load(run.out)
+    if run.validation is not None:
+        _calibrate(best, run.validation)
+        best.save(run.out)
     rates = [row["cer"] for row in run.history if math.isfinite(row["cer"])]
     if rates:
         picture = io.BytesIO()
         curve(rates, title="validation CER by epoch, %").save(picture, "png")
         checkpoint.write(run.out / CURVE, picture.getvalue())
+    return best
 
 
 def _calibrate(reader: Transcriber, held: Words) -> None:

@@ -1,10 +1,14 @@
-"""Several devices learn what one learns: each test in a process of its own that sees two virtual ones."""
+"""Several devices learn what one learns: each test in processes of its own, with two virtual ones or two hosts."""
 
 import os
+import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from tests.test_training import table, weights
 
 START = """
 import os, sys, warnings
@@ -114,3 +118,63 @@ except ValueError as error:
 
 def test_where_devices_cannot_share_batches_more_than_one_is_refused(tmp_path):
     assert "backend torch htr trains on one device; for more set KERAS_BACKEND=jax" in run("torch", TORCH, tmp_path)
+
+
+HOSTS = """
+class Watch(keras.callbacks.Callback):
+    losses = []
+
+    def on_train_begin(self, logs=None):
+        for weight in self.model.weights:  # both for the reasons given above
+            if weight.path.endswith("/beta"):
+                weight.assign(np.full(weight.shape, 0.1))
+        self.model.optimizer.epsilon = 1e-4
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses.append(logs["loss"])
+
+NETWORK = ModelConfig(height=32, blocks=((8, 4, 2, 1),), columns=8, recurrent=(8,), dropout=0.0)
+words, hosts = toy_dataset(12), int(os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", 1))
+settings = TrainConfig(epochs=1, batch_size=6, augment=0.5, workers=0, learning_rate=1e-3, clip_norm=0.5, ema=0.0)
+options = {"out": out / str(hosts), "model": NETWORK, "devices": hosts}
+reader = htr.train(words, words, training=settings, callbacks=[Watch()], **options)
+for name, values in weights(options["out"]).items():
+    np.testing.assert_array_equal(values, {w.path: keras.ops.convert_to_numpy(w) for w in reader.model.weights}[name])
+print(*Watch.losses)
+for wrong in ({"devices": 1}, {"training": TrainConfig(minutes=1)}) if hosts > 1 else ():
+    try:
+        htr.train(words, **(options | {"training": settings, "out": out / "no"} | wrong))
+    except ValueError as error:
+        print(error)
+assert not (out / "no" / "config.json").exists()
+"""
+
+
+def test_two_hosts_learn_what_one_learns_and_the_first_one_writes(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    told = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    pair = told | {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", START + HOSTS, str(tmp_path)],
+            env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for environment in (told, *(pair | {"KERAS_DISTRIBUTION_PROCESS_ID": number} for number in "01"))
+    ]  # fmt: skip
+    try:
+        told = [process.communicate(timeout=900) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0, 0], [errors[-2000:] for _, errors in told]
+    (one,), *both = ([line for line in output.splitlines() if "Gloo" not in line] for output, _ in told)
+    for losses, *refused in both:
+        np.testing.assert_allclose([float(loss) for loss in losses.split()], [float(x) for x in one.split()], rtol=1e-4)
+        assert "2 hosts have 2 devices, 1 were asked for" in refused[0] and "several clocks" in refused[1]
+    alone, shared = weights(tmp_path / "1"), weights(tmp_path / "2")
+    for name, values in alone.items():
+        np.testing.assert_allclose(shared[name], values, atol=1e-4, err_msg=name)
+    (row,), (other,) = table(tmp_path / "1" / "history.csv"), table(tmp_path / "2" / "history.csv")
+    assert row["cer"] == other["cer"]
