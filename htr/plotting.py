@@ -136,10 +136,10 @@ def places(ink, characters, *, left: float = 0.0, scale: float = 1.0, zoom: floa
 
 def curve(rates, *, title: str, size: tuple[int, int] = (640, 320)) -> Image.Image:
     """Error rates (epochs,) in 0..1 -> their line over the epochs, the scale logarithmic, the best one marked."""
-    rates = np.maximum(np.asarray(rates, np.float64), 1e-4)
-    page = Image.new("RGB", size, PAPER)
-    pen = ImageDraw.Draw(page)
-    left, top, right, bottom = 56, 36, size[0] - 16, size[1] - 32
+    best, rates = min(rates), np.maximum(np.asarray(rates, np.float64), 1e-4)
+    large = Image.new("RGB", (_FINE * size[0], _FINE * size[1]), PAPER)
+    pen = ImageDraw.Draw(large)
+    left, top, right, bottom = 56, 48, size[0] - 24, size[1] - 32
     ticks = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
     low = max([tick for tick in ticks[:-1] if tick <= rates.min()], default=ticks[0])
     high = min([tick for tick in ticks if tick >= min(rates.max(), 1) and tick > low], default=1.0)
@@ -149,15 +149,21 @@ def curve(rates, *, title: str, size: tuple[int, int] = (640, 320)) -> Image.Ima
         down = np.log(high / rate) / np.log(high / low)
         return left + across * (right - left), float(np.clip(top + down * (bottom - top), top, bottom))
 
+    shown = [tick for tick in ticks if low <= tick <= high]
+    for tick in shown:
+        height = _FINE * place(1, tick)[1]
+        pen.line((_FINE * left, height, _FINE * right, height), fill=RULE, width=_FINE)
+    points = [place(epoch, rate) for epoch, rate in enumerate(rates, start=1)]
+    pen.line([_FINE * side for point in points for side in point], fill=GRAPHITE, width=2 * _FINE, joint="curve")
+    x, y = points[int(rates.argmin())]
+    pen.ellipse([_FINE * side for side in (x - 4, y - 4, x + 4, y + 4)], fill=MARK)
+    page = large.reduce(_FINE)
     write(page, (left, 8), title)
-    for tick in (tick for tick in ticks if low <= tick <= high):
-        height = place(1, tick)[1]
-        pen.line((left, height, right, height), fill=RULE)
-        write(page, (6, round(height) - 8), f"{100 * tick:g}")
+    for tick in shown:
+        write(page, (6, round(place(1, tick)[1]) - 8), f"{100 * tick:g}")
     for epoch in np.unique(np.linspace(1, len(rates), min(len(rates), 8)).round().astype(int)).tolist():
         write(page, (round(place(epoch, high)[0]) - 4, bottom + 8), str(epoch))
-    points = [place(epoch, rate) for epoch, rate in enumerate(rates, start=1)]
-    pen.line(points, fill=GRAPHITE, width=2)
-    x, y = points[int(rates.argmin())]
-    pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=MARK)
+    write(
+        page, (round(min(x, size[0] - 52)) - 8, round(y) + (6 if y + 24 < bottom else -24)), f"{100 * best:.2f}", MARK
+    )
     return page

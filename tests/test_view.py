@@ -12,7 +12,7 @@ from PIL import Image
 
 from htr import cli
 from htr.plotting import curve
-from htr.progress import examples
+from htr.progress import examples, side_by_side
 
 
 def words(folder, *flags):
@@ -26,7 +26,8 @@ def test_an_epoch_is_a_line_and_three_words_with_their_readings(word_folder, tmp
     epochs = [place for place, line in enumerate(lines) if line.startswith("epoch ")]
     assert len(epochs) == 2
     references = [
-        [pair.partition(": ")[0] for pair in lines[place + 1].split("   ") if pair.strip()] for place in epochs
+        [pair.partition(" -> ")[0].strip() for pair in lines[place + 1].split("   ") if pair.strip()]
+        for place in epochs
     ]
     assert references[0] == references[1] and len(references[0]) == 3
     picture = np.asarray(Image.open(tmp_path / "run" / "curve.png").convert("L"))
@@ -60,6 +61,18 @@ def test_the_words_shown_stay_the_same_however_few_there_are():
     Model.readings = [(str(n), "") for n in range(100)]
     assert [text for text, _ in examples(Model())] == ["17", "51", "85"]
     assert examples(object()) == []
+
+
+def test_readings_stay_in_their_places_and_within_the_line():
+    before = side_by_side([("lake", ""), ("lane", "l"), ("house", "hou")], 100)
+    after = side_by_side([("lake", "lake"), ("lane", "lane"), ("house", "house")], 100)
+    assert before == "lake -> (nothing)        lane -> l                house -> hou"
+    assert [before.index(text) for text in ("lake", "lane", "house")] == [
+        after.index(text) for text in ("lake", "lane", "house")
+    ]
+    assert side_by_side([("lake", "lake"), ("lane", "lane")], 30) == "lake -> lake"
+    assert side_by_side([("a" * 50, "b")], 30) == f"{'a' * 50} -> b"
+    assert side_by_side([], 30) == ""
 
 
 @pytest.mark.parametrize("rates", [[0.5], [1.0, 0.0], [3.0, 0.4, 0.1], [0.2] * 40])
