@@ -86,23 +86,27 @@ def _fit(dataset, validation, problems, args):
     training = htr.TrainConfig(**given)
     devices.join()
     shown = devices.leads()  # one of several hosts speaks for all
-    callbacks = [Progress(training)] if shown and not args.quiet else []
+    progress = Progress(training)
+    callbacks = [progress] if shown and not args.quiet else []
     callbacks += [Board(Path(args.out) / "tensorboard")] if shown and args.tensorboard else []
-    return htr.train(
-        dataset,
-        validation,
-        out=args.out,
-        model=htr.preset(args.preset),
-        training=training,
-        init=args.init,
-        resume=args.resume,
-        skip_bad=args.skip_bad,
-        data=args.data,
-        problems=problems,
-        callbacks=callbacks,
-        cache=cache.Cache(folder, say) if folder else None,
-        devices=args.devices,
-    )
+    try:
+        return htr.train(
+            dataset,
+            validation,
+            out=args.out,
+            model=htr.preset(args.preset),
+            training=training,
+            init=args.init,
+            resume=args.resume,
+            skip_bad=args.skip_bad,
+            data=args.data,
+            problems=problems,
+            callbacks=callbacks,
+            cache=cache.Cache(folder, say) if folder else None,
+            devices=args.devices,
+        )
+    finally:
+        progress.close()
 
 
 def _corrected(datasets: list, args) -> list:

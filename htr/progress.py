@@ -22,6 +22,7 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.training, self.seconds = training, seconds
         self.words, self.rate = 0, 0.0
+        self.bar: tqdm | None = None
         self.first: tuple[float, float] | None = None  # time and share when the first step was done
 
     def on_train_begin(self, logs=None):
@@ -56,7 +57,12 @@ class Progress(keras.callbacks.Callback):
         tqdm.write(text, file=sys.stderr)
 
     def on_train_end(self, logs=None):
-        self.bar.close()
+        self.close()
+
+    def close(self):
+        """Take the bar away, also where a run was stopped, so that what is said of it has a line of its own."""
+        if self.bar is not None:
+            self.bar.close()
 
     def _share(self, steps: int, epoch: int | None = None) -> float:
         """How much of the run is done, by steps or by minutes, whichever is further."""
