@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from htr import files
+from htr import files, libtiff
 from htr.ink import crop_box, strengthen, to_strokes, window
 
 PAD = -1.0  # padding to the right of ink; no ink pixel can have this value
@@ -135,6 +135,8 @@ def _decode(image: Image.Image, name: str, height: int | None) -> object:
             image.draft(None, (width // factor, tall // factor))  # JPEG decodes at 1/2, 1/4 or 1/8 for next to nothing
         if image.format != "TIFF":
             image.load()
+        else:
+            libtiff.silence()
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken EXIF data is no reason to speak
             image.load()  # a TIFF reads its tags again here

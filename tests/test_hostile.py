@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from htr.images import ImageError, to_ink
 from tests import hostile
+from tests.conftest import render_word
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS, MEMORY = 5, 1 << 20  # of the processor for one input; kB above the process without work
@@ -142,6 +144,15 @@ if os.geteuid() != 0:  # root may read any file
         folder, _ = images
         (row,) = child("ink_all", folder, [hostile.Item("unreadable.png", "refused")])
         assert "Permission denied" in row["said"]
+
+
+def test_libtiff_is_not_heard_of_a_damaged_file(capfd):
+    packed = hostile.encode(render_word("noon"), "TIFF", compression="tiff_adobe_deflate")
+    damaged = packed[:12] + bytes(each ^ 255 for each in packed[12:20]) + packed[20:]
+    assert not to_ink(packed, 32).blank
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        to_ink(damaged, 32)
+    assert capfd.readouterr().err == ""
 
 
 def test_files_that_vanish_between_listing_and_reading_are_named(tmp_path):
