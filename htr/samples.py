@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from htr import hub, iam, page_xml
+from htr import columnar, hub, iam, page_xml
 from htr.checking import Check, check
 from htr.columns import NAMES, from_dataset, from_rows, mapping_of
 from htr.files import shown
@@ -24,8 +24,6 @@ __all__ = [
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_IN_MEMORY = 1 << 29  # bytes: a larger parquet file goes through the cache of datasets and is read from disk
-_INFLATED = 50  # times that a parquet file may grow when it is read; images hardly do
 _KINDS = (
     "a parquet or arrow file, a CSV/TSV/JSONL of path and text, a folder with metadata.csv/.jsonl/.parquet, "
     "a folder of PAGE or ALTO XML, iam:DIR[:split] or hf://owner/name[/config][:split]"
@@ -75,7 +73,7 @@ def _load(source: str, columns: dict[str, str]) -> Samples:
     if path.suffix.lower() in _TABLES:
         return _from_table(path, source, columns)
     if path.suffix.lower() in (".parquet", ".arrow"):
-        return from_dataset(_columnar(path, columns), source, columns, path.parent)
+        return from_dataset(columnar.read(path, columns), source, columns, path.parent)
     raise ValueError(f"{source} is of no kind that is read; give {_KINDS}.")
 
 
@@ -99,7 +97,7 @@ def _from_folder(path: Path, source: str, columns: dict[str, str]) -> Samples:
 def _from_imagefolder(metadata: Path, source: str, columns: dict[str, str]) -> Samples:
     """Images that the metadata does not list have no text: they are problems, rows behind the metadata's."""
     if metadata.suffix == ".parquet":
-        samples = from_dataset(_columnar(metadata, columns), source, columns, metadata.parent)
+        samples = from_dataset(columnar.read(metadata, columns), source, columns, metadata.parent)
     else:
         samples = _from_table(metadata, source, columns)
     listed = {each.path for each in samples.problems}
@@ -133,53 +131,6 @@ def _file(value: object) -> dict | None:
     if isinstance(value, dict) and isinstance(value.get("path"), str):
         value = value["path"]
     return {"bytes": None, "path": value} if isinstance(value, str) and value.strip() else None
-
-
-def _columnar(path: Path, columns: dict[str, str]) -> "Dataset":
-    """parquet or arrow file -> Dataset with its columns as they are, arrow files mapped into memory."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from datasets import Dataset
-    from datasets.table import InMemoryTable
-
-    try:
-        if path.suffix.lower() == ".arrow":
-            try:
-                return Dataset.from_file(str(path))
-            except pa.ArrowInvalid:  # the file format of Arrow and not its stream, which datasets writes
-                with pa.memory_map(str(path)) as file:
-                    return Dataset(InMemoryTable(pa.ipc.open_file(file).read_all()))
-        metadata = pq.read_metadata(path)
-    except Exception as error:  # Arrow and datasets each raise their own kinds
-        raise _unreadable(path, error) from error
-    names = list(mapping_of(metadata.schema.to_arrow_schema().names, str(path), columns).values())
-    _inflated(path, metadata)
-    try:
-        if path.stat().st_size > _IN_MEMORY:
-            return Dataset.from_parquet(str(path), columns=names)
-        return Dataset(InMemoryTable(pq.read_table(path, columns=names)), fingerprint=os.urandom(8).hex())
-    except Exception as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    import pyarrow as pa
-
-    reason = "what it says of its columns is damaged"  # of that datasets' errors only name Python's types
-    if isinstance(error, pa.ArrowException | OSError):
-        reason = shown(str(error).split("\n")[0].rstrip("."))
-    return ValueError(f"{path} is not a readable {path.suffix[1:]} file, it may be cut short: {reason}.")
-
-
-def _inflated(path: Path, metadata) -> None:
-    """ValueError where a small parquet file would fill the memory."""
-    held, rows = path.stat().st_size, metadata.num_rows
-    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-    if rows > held or size > max(_INFLATED * held, _IN_MEMORY):
-        raise ValueError(
-            f"{path} says that its {held:,} bytes are {rows:,} rows of {size:,} bytes, more than images can be packed: "
-            "write it anew with the images as PNG or JPEG."
-        )
 
 
 def _saved(path: Path) -> "Dataset":

@@ -11,7 +11,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Image, Value, load_dataset
 from PIL import Image as Pillow
 
-from htr import samples
+from htr import columnar, samples
 from htr.images import read_image
 from htr.samples import Problem, load, load_all, split, to_parquet, write_problems
 
@@ -161,7 +161,7 @@ def test_a_saved_dataset_folder_loads(tmp_path):
 
 
 def test_a_parquet_file_beyond_memory_goes_through_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(samples, "_IN_MEMORY", 10)
+    monkeypatch.setattr(columnar, "_IN_MEMORY", 10)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     found = load(parquet(tmp_path / "a.parquet", structs(), TEXTS)).dataset
     assert (shades(found), found["text"][:]) == ([10, 11, 12, 13], TEXTS)
