@@ -1,6 +1,7 @@
 """Floor 1: parquet and arrow files: their columns as they are, and no more memory than the file is worth."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,10 +9,12 @@ from htr.columns import mapping_of
 from htr.files import shown
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 _IN_MEMORY = 1 << 29  # bytes: a larger parquet file goes through the cache of datasets and is read from disk
 _INFLATED = 50  # times that a parquet file may grow when it is read; images hardly do
+_PIECE = 1 << 27  # bytes, about, that are unpacked before they are counted
 
 
 def read(path: Path, columns: dict[str, str]) -> "Dataset":
@@ -38,9 +41,40 @@ def read(path: Path, columns: dict[str, str]) -> "Dataset":
         if path.stat().st_size > _IN_MEMORY:
             scan = ParquetFragmentScanOptions(pre_buffer=False)  # what it buffers it holds, in the end the whole file
             return Dataset.from_parquet(str(path), columns=names, fragment_scan_options=scan)
-        return Dataset(InMemoryTable(pq.read_table(path, columns=names)), fingerprint=os.urandom(8).hex())
+        table = _table(path, names)
     except Exception as error:
         raise _unreadable(path, error) from error
+    if table is None:
+        raise ValueError(
+            f"{path} grows to more than {_most(path):,} bytes as its rows point to the same images again and again: "
+            "write it anew with an image for each row."
+        )
+    return Dataset(InMemoryTable(table), fingerprint=os.urandom(8).hex())
+
+
+def _table(path: Path, names: list[str]) -> "pa.Table | None":
+    """The columns; None where they would fill the memory: a file counts an image once, however many rows have it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pieces, size = [], 0
+    with pq.ParquetFile(path) as file:
+        rows = max(64, _PIECE // max(1, *_sizes(file.metadata)))
+        for piece in file.iter_batches(rows, columns=names):
+            pieces.append(piece)
+            size += piece.nbytes
+            if size > _most(path):
+                return None
+        return pa.Table.from_batches(pieces) if pieces else file.read(columns=names)
+
+
+def _sizes(metadata) -> Iterable[int]:
+    return (metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+
+
+def _most(path: Path) -> int:
+    """Bytes that the rows of a parquet file may need."""
+    return max(_INFLATED * path.stat().st_size, _IN_MEMORY)
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
@@ -55,8 +89,8 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
 def _inflated(path: Path, metadata) -> None:
     """ValueError where a small parquet file would fill the memory."""
     held, rows = path.stat().st_size, metadata.num_rows
-    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-    if rows > held or size > max(_INFLATED * held, _IN_MEMORY):
+    size = sum(_sizes(metadata))
+    if rows > held or size > _most(path):
         raise ValueError(
             f"{path} says that its {held:,} bytes are {rows:,} rows of {size:,} bytes, more than images can be packed: "
             "write it anew with the images as PNG or JPEG."
