@@ -46,18 +46,15 @@ def write(file: Path, count: int) -> None:
     from htr import synth
 
     few = list(synth.words(DIFFERENT, seed=0, strength=0))
-    image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    schema = pa.schema({"image": image, "text": pa.string(), "writer": pa.string()})
+    images = [{"bytes": word["image"], "path": None} for word in few]
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    table = pa.table({"image": pa.array(images, kind), "text": [word["text"] for word in few]})
+    schema = table.schema.append(pa.field("writer", pa.string()))
     with pq.ParquetWriter(file, schema, compression="none", use_dictionary=False) as writer:
         for start in range(0, count, GROUP):
             rows = range(start, min(count, start + GROUP))
-            images = [{"bytes": few[i % DIFFERENT]["image"], "path": None} for i in rows]
-            columns = {
-                "image": images,
-                "text": [few[i % DIFFERENT]["text"] for i in rows],
-                "writer": [f"w{i // 100}" for i in rows],
-            }
-            writer.write_table(pa.table(columns, schema=schema))
+            part = table.take([row % DIFFERENT for row in rows])
+            writer.write_table(part.append_column("writer", pa.array([f"w{row // 100}" for row in rows])))
 
 
 def anonymous(process: str | int = "self") -> float:
