@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,8 +19,15 @@ import numpy as np
 import pytest
 
 import htr
+from htr import batches, checkpoint, samples
+from htr.charset import Charset
+from htr.images import Ink
+from htr.metrics import edits
+from htr.model import build_model
+from htr.transcriber import Transcriber
 from tests.conftest import render_word
 from tests.crashing import SAVED, Run, Server, gone
+from tests.test_transcriber import CONFIG
 
 SOAK = os.environ.get("HTR_SOAK") == "1"
 KILLS = 30 if SOAK else 3
@@ -60,6 +68,12 @@ def command(data):
         return [*sources, *flags.split(), *more]
 
     return command
+
+
+@pytest.fixture(scope="module")
+def held(data) -> batches.Words:
+    """The validation words as a run sees them."""
+    return batches.read_words(samples.load(str(data / "held")).dataset, 32)
 
 
 class Whole(NamedTuple):
@@ -119,11 +133,15 @@ def assert_ends_as(whole: Whole, out: Path) -> None:
     assert (out / "curve.png").exists() and not partials(out)
 
 
-def assert_intact(out: Path) -> None:
-    """What a killed run leaves is a checkpoint from the first one on, and no heap of half-written files."""
+def assert_intact(out: Path, held: batches.Words) -> None:
+    """What a killed run leaves is a checkpoint from the first one on, whose figures are those of its weights, and no
+    heap of half-written files."""
     if (out / "config.json").exists() or (out / "state.npz").exists():
-        htr.load(out)
-    assert len(partials(out)) <= 1
+        reader = htr.load(out)
+        read = [word.text for word in reader.transcribe([Ink(batches.floats(ink), 0.0, 1.0) for ink in held.inks])]
+        cer = sum(map(edits, held.texts, read)) / sum(map(len, held.texts))
+        assert cer == reader.training["validation_cer"]
+    assert len(partials(out)) <= 1 and len(list(out.glob("weights-*.npz"))) <= 1
 
 
 def said(run: Run) -> str:
@@ -171,7 +189,7 @@ def killed_at(run: Run, moment: Moment, *, feeders: bool) -> list[int] | None:
     return children if run.result() == -signal.SIGKILL else None
 
 
-def test_killed_at_any_moment_a_run_ends_as_the_unbroken_one(server, command, whole, tmp_path):
+def test_killed_at_any_moment_a_run_ends_as_the_unbroken_one(server, command, whole, held, tmp_path):
     draw, places, ended, orphans = random.Random(7), [], 0, []
     when = moments(whole, draw)
     while len(places) < KILLS:
@@ -183,7 +201,7 @@ def test_killed_at_any_moment_a_run_ends_as_the_unbroken_one(server, command, wh
                 break
             places.append(_place(run, children))
             orphans += children
-            assert_intact(out)
+            assert_intact(out, held)
             assert "Traceback" not in run.told, run.told
         assert run.result() == 0, run.told
         assert_ends_as(whole, out)
@@ -201,29 +219,53 @@ def _place(run: Run, children: list[int]) -> str:
     return "before the first epoch's end" if children else "before the feeders"
 
 
-def test_a_save_may_end_between_any_two_of_its_calls(server, command, whole, begun, tmp_path):
+def test_a_save_may_end_between_any_two_of_its_calls(server, command, whole, begun, held, tmp_path):
     again = [f"{call} history.csv" for call in ("write", "fsync", "rename")]  # a resumed run brings it up to date
     calls = again + whole.trace[whole.last :]
-    points = ["rename config.json", "write state.npz", SAVED]  # one run, killed three times
+    points = ["rename config.json", "rename weights.npz", "write state.npz", SAVED]  # one run, killed four times
     numbers = [[len(again) + whole.trace[whole.last :].index(point) + 1 for point in points]]
     if SOAK:
         numbers = [[number] for number in range(1, len(calls) + 1)]
     for row in numbers:
         out = tmp_path / f"after{row[0]}"
         shutil.copytree(begun, out)
-        _die_and_resume(server, command, out, row, calls, whole)
+        _die_and_resume(server, command, out, row, calls, whole, held)
     first = whole.trace[: whole.trace.index(SAVED) + 1]
     for number in range(1, len(first) + 1) if SOAK else []:
-        _die_and_resume(server, command, tmp_path / f"first{number}", [number], first, whole)
+        _die_and_resume(server, command, tmp_path / f"first{number}", [number], first, whole, held)
     print(f"\n{sum(map(len, numbers)) + (len(first) if SOAK else 0)} calls of saves")
 
 
-def _die_and_resume(server, command, out: Path, numbers: list[int], calls: list[str], whole: Whole) -> None:
+def _die_and_resume(server, command, out: Path, numbers: list[int], calls: list[str], whole: Whole, held) -> None:
     for number in numbers:
         run = server.begin(*command(out, "--resume"), die_at=number)
         assert run.result() == -signal.SIGKILL, run.told
         assert run.trace == calls[:number]
-        assert_intact(out)
+        assert_intact(out, held)
+    run = server.begin(*command(out, "--resume"))
+    assert run.result() == 0, run.told
+    assert_ends_as(whole, out)
+
+
+def test_a_run_in_the_folder_of_another_reader_leaves_one_of_the_two(server, command, whole, held, tmp_path):
+    charset = Charset("xyz")
+    Transcriber(build_model(CONFIG, charset.num_classes), charset, CONFIG).save(tmp_path / "other")
+    before = checkpoint.load_weights(tmp_path / "other", charset)
+    calls = whole.trace[: whole.trace.index(SAVED) + 1]
+    decides = calls.index("rename config.json") + 1
+    for number in range(1, len(calls) + 1) if SOAK else (decides, decides + 1):
+        out = tmp_path / f"after{number}"
+        shutil.copytree(tmp_path / "other", out)
+        run = server.begin(*command(out), die_at=number)
+        assert run.result() == -signal.SIGKILL, run.told
+        assert run.trace == calls[:number]
+        if number > decides:
+            assert htr.load(out).charset.characters == htr.load(whole.out).charset.characters
+            assert_intact(out, held)
+        else:
+            assert htr.load(out).charset.characters == "xyz"
+            after = checkpoint.load_weights(out, charset)
+            assert all(np.array_equal(after[name], values) for name, values in before.items())
     run = server.begin(*command(out, "--resume"))
     assert run.result() == 0, run.told
     assert_ends_as(whole, out)
@@ -288,7 +330,7 @@ def test_a_full_disk_is_said_and_what_was_saved_stays(server, command, whole, be
     assert not partials(out)
     small_disk.clear()
     limit = small_disk.fill(16_384)
-    assert "weights.npz: it cannot be written" in said(server.begin(*command(fresh), **limit))
+    assert re.search(r"weights-\w{16}\.npz: it cannot be written", said(server.begin(*command(fresh), **limit)))
     assert not partials(fresh)
     small_disk.clear()
     run = server.begin(*command(out, "--resume"))
@@ -333,7 +375,7 @@ def test_lost_data_is_named_and_the_run_goes_on_when_it_is_back(server, command,
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.05, 0.2, 0.5, 1.0, 2.0] if SOAK else [0.0, 0.3])
-def test_ctrl_c_twice_is_one_sentence(server, command, whole, gap, tmp_path):
+def test_ctrl_c_twice_is_one_sentence(server, command, whole, held, gap, tmp_path):
     out = tmp_path / "run"
     run = server.begin(*command(out))
     assert run.until(lambda: run.epochs >= 2), run.told
@@ -344,7 +386,7 @@ def test_ctrl_c_twice_is_one_sentence(server, command, whole, gap, tmp_path):
     sentence = said(run)
     assert run.code in (130, -signal.SIGINT) and "stopped by the keyboard" in sentence  # a shell calls both codes 130
     assert gone(children)
-    assert_intact(out)
+    assert_intact(out, held)
     run = server.begin(*command(out, "--resume"))
     assert run.result() == 0, run.told
     assert_ends_as(whole, out)
