@@ -110,12 +110,7 @@ PRESETS = {
         recurrent=(128, 128),
     ),
     "small": ModelConfig(height=32),
-    "base": ModelConfig(
-        height=48,
-        blocks=((32, 2, 2, 1), (64, 2, 2, 2), (128, 1, 1, 2), (192, 2, 1, 2)),
-        columns=256,
-        recurrent=(256, 256),
-    ),
+    "base": ModelConfig(height=40),
 }
 
 
