@@ -3,8 +3,9 @@
     python benchmarks/objectives.py --minutes 20                  # those that have no row yet, seed 0
     python benchmarks/objectives.py --only ctc,focal-ctc --seeds 1,2
 
-Copiste, the harder set, is shown twice an epoch. A finished run is a row of docs/objectives.csv and is never run again; docs/objectives.md is written from the rows. The
-epoch of each reader is chosen on the validation parts; nothing is chosen on test.
+Copiste, the harder set, is shown twice an epoch. A finished run is a row of docs/objectives.csv and is never run again;
+docs/objectives.md is written from the rows. The epoch of each reader is chosen on the validation parts; nothing is
+chosen on test.
 """
 
 import argparse
@@ -52,9 +53,9 @@ def page(rows: list[dict], objectives) -> str:
         "# Objectives compared",
         "",
         "Same network (`tiny`, which gets furthest in few minutes), data (train parts of dhsd and, twice an epoch,",
-        "copiste), order and minutes; epoch chosen on the validation parts; greedy decoding; 95 % intervals by writer in",
-        "brackets; calibration error of confidences after the temperature fitted on validation. The rows, which stand in",
-        "`docs/objectives.csv`, are made on one core each by",
+        "copiste), order and minutes; epoch chosen on the validation parts; greedy decoding; 95 % intervals by writer",
+        "in brackets; calibration error of confidences after the temperature fitted on validation. The rows, which",
+        "stand in `docs/objectives.csv`, are made on one core each by",
         "`ONEDNN_DEFAULT_FPMATH_MODE=BF16 taskset -c 1 python benchmarks/objectives.py`.",
         "",
     ]
