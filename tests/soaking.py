@@ -60,9 +60,10 @@ def growth(levels: Sequence[Level]) -> float:
 
 
 def more_handles(levels: Sequence[Level]) -> int:
-    """By how much the most open files of the second half exceed those of the first."""
-    half = len(levels) // 2
-    return max(each.handles for each in levels[half:]) - max(each.handles for each in levels[:half])
+    """By how many open files the last quarter exceeds the second one; the fewest of each, for images are being opened."""
+    quarter = max(1, len(levels) // 4)
+    early, late = levels[quarter : 2 * quarter], levels[-quarter:]
+    return min(each.handles for each in late) - min(each.handles for each in early)
 
 
 _say = functools.partial(print, flush=True)  # a long run is watched
