@@ -618,6 +618,12 @@ def parquets(folder: Path, maker: random.Random) -> list[Source]:
     raw("magic.arrow", b"ARROW1\0\0" + bytes(100) + b"ARROW1", None)
     same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(30_000_000, np.int8)), pa.array([good]))
     texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(30_000_000, np.int8)), pa.array(["noon"]))
+    large = pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(30_000, np.int8)), pa.array([good + maker.randbytes(1 << 20)])
+    )
+    table = pa.table({"image": large, "text": ["noon"] * 30_000})
+    options = {"dictionary_pagesize_limit": 1 << 24, "store_schema": False}
+    add("bomb_dictionary.parquet", table, None, "again and again", **options)
     add("bomb_rows.parquet", pa.table({"image": same, "text": texts}), None, "rows")
     zeros = pa.table({"image": pa.array([bytes(80 << 20)], pa.large_binary()), "text": ["noon"]})
     with pq.ParquetWriter(folder / "bomb_bytes.parquet", zeros.schema, compression="zstd") as writer:
