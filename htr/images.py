@@ -190,7 +190,18 @@ def _open(data: bytes, name: str) -> Image.Image:
         raise ImageError(f"{name} has {len(data):,} bytes, at most {LARGE:,} of a JPEG 2000 are read: save it as JPEG.")
     if image.format in ("JPEG", "MPO") and (scans := len(_SCAN.findall(data))) > MAX_SCANS:
         raise ImageError(f"{name} has {scans:,} scans, at most {MAX_SCANS} are read: save it anew as PNG or JPEG.")
-    return image
+    return _plain_webp(data, image) or image
+
+
+def _plain_webp(data: bytes, image: Image.Image) -> Image.Image | None:
+    """A small lossy WebP of a single frame, decoded beside other threads, which wait for Pillow's decoder of WebP.
+
+    The same pixels; such a file has neither EXIF nor alpha. None for any other file, and for one that is damaged.
+    """
+    if image.format != "WEBP" or data[12:16] != b"VP8 " or image.width * image.height > WORK_PIXELS:
+        return None
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    return None if pixels is None or pixels.shape[1::-1] != image.size else Image.fromarray(pixels)
 
 
 def _identified(data: bytes) -> Image.Image:
