@@ -60,7 +60,7 @@ def growth(levels: Sequence[Level]) -> float:
 
 
 def more_handles(levels: Sequence[Level]) -> int:
-    """By how many open files the last quarter exceeds the second one: the fewest of each, as images are being opened."""
+    """By how many open files the last quarter exceeds the second one: the fewest of each, images are being opened."""
     quarter = max(1, len(levels) // 4)
     early, late = levels[quarter : 2 * quarter], levels[-quarter:]
     return min(each.handles for each in late) - min(each.handles for each in early)
