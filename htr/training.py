@@ -70,7 +70,6 @@ def train(
     words = _usable(read(train, fits=_fits(config, training)), "training", skip_bad=skip_bad)
     held = _usable(read(validation), "validation", skip_bad=skip_bad) if validation is not None else None
     with alone(out) if leads() else nullcontext():
-        _agree(words, training)
         if leads() and (found := [*problems, *words.problems, *(held.problems if held else [])]):
             write_problems(found, out / PROBLEMS)
         with spread(devices):
@@ -78,6 +77,7 @@ def train(
             reader.training = {"data": list(data), "words": len(words), "config": to_json(training)}
             reader.training["init"] = str(init) if start else None
             run = Run(reader, training, out, held, resume=resume)
+            _agree(run, words)
             _fit(run, _batches(words, reader, training, run.epoch, devices), callbacks)
         if leads():
             best = _finish(run)
@@ -85,12 +85,16 @@ def train(
     return best if leads() else Transcriber.load(out)
 
 
-def _agree(words: Words, training: TrainConfig) -> None:
+def _agree(run: Run, words: Words) -> None:
     """ValueError where the hosts cannot train as one: each must take the same steps over the same words."""
-    if hosts() > 1 and training.minutes:
+    if hosts() == 1:
+        return
+    if run.training.minutes:
         raise ValueError("Several hosts have several clocks; give the end of the run in --epochs, without --minutes.")
-    if len(set(together(zlib.crc32(repr((words.texts, training)).encode())))) > 1:
-        raise ValueError("The hosts came with other words or settings; give all the same data and the same command.")
+    if len(set(together(zlib.crc32(repr((words.texts, run.training, run.epoch)).encode())))) > 1:
+        raise ValueError(
+            "The hosts came with other words, settings or epochs; give all the same data, command and shared --out."
+        )
 
 
 def _fit(run: Run, batches: Batches, callbacks: Sequence[keras.callbacks.Callback]) -> None:
