@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 OPSET = 17
 EPSILON = 1e-3  # of batch normalisation
-SHUT = -1e4  # before the sigmoid: a gate of exactly 0, whatever else comes in
-EVEN = 32  # an LSTM's inputs: OpenVINO takes three times as long in bfloat16 over an odd number of them
+SIGNS, SHUT = 32, -4.0  # padding is shown to an LSTM by so many features, each of this weight: together they leave a
+# sigmoid nothing, and each alone is no larger than other weights, which 8 bit would pay for
 OUTPUTS = ("logits", "frames", "ids", "lengths", "confidence")
 
 
@@ -155,7 +155,8 @@ def _recurrent(build: _Graph, config: ModelConfig, weights, columns: str, valid:
     padding = build.add("Unsqueeze", padding, build.ints([2]))
     channels = config.columns
     for i, units in enumerate(config.recurrent, start=1):
-        more = build.add("Mul", padding, build.floats(np.eye(1, EVEN - channels % EVEN)))
+        signs = build.floats(np.ones(SIGNS + -channels % SIGNS))
+        more = build.add("Mul", padding, signs)
         features = _lstms(build, weights, i, build.add("Concat", features, more, axis=2), units)
         channels = 2 * units
     features = build.add("Transpose", features, perm=[1, 0, 2])
@@ -164,7 +165,7 @@ def _recurrent(build: _Graph, config: ModelConfig, weights, columns: str, valid:
 
 
 def _lstms(build: _Graph, weights, i: int, features: str, units: int) -> str:
-    """features (frames, batch, channels and, behind them, 1 on padding and zeros) -> (frames, batch, 2 * units)
+    """features (frames, batch, channels and the signs of padding) -> (frames, batch, 2 * units)
 
     Padding comes last on the way ahead, where no one hears of it. On the way back it comes first, and shuts the input
     gate: memory and output stay exactly 0 up to the word's last frame, as if it began there.
@@ -172,11 +173,9 @@ def _lstms(build: _Graph, weights, i: int, features: str, units: int) -> str:
     inputs, hidden, biases = [], [], []
     for direction in ("forward", "backward"):
         name = f"bilstm{i}/{direction}_lstm{i}/lstm_cell"
-        kernel, recurrent, bias = (
-            _float(weights[f"{name}/{part}"]) for part in ("kernel", "recurrent_kernel", "bias")
-        )
-        shut = np.zeros((EVEN - len(kernel) % EVEN, 4 * units), np.float32)
-        shut[0, :units] = SHUT
+        kernel, recurrent, bias = (_float(weights[f"{name}/{part}"]) for part in ("kernel", "recurrent_kernel", "bias"))
+        shut = np.zeros((SIGNS + -len(kernel) % SIGNS, 4 * units), np.float32)
+        shut[:, :units] = SHUT
         inputs.append(_gates(np.concatenate([kernel, shut])))
         hidden.append(_gates(recurrent))
         biases.append(np.concatenate([_gates(bias), np.zeros(4 * units, np.float32)]))
