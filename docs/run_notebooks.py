@@ -16,7 +16,9 @@ def main() -> None:
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)
             if cell.cell_type == "code":  # what the backend says while it starts is no part of the notebook
-                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+                # TensorFlow warns on stdout where it is asked interactively
+                kept = [output for output in cell.outputs if output.get("name") != "stderr"]
+                cell.outputs = [o for o in kept if not str(o.get("text", "")).startswith("WARNING:tensorflow")]
         jupytext.write(notebook, source.with_suffix(".ipynb"))
 
 

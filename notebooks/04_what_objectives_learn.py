@@ -41,13 +41,16 @@ print({name: f"{htr.evaluate(reader, validation).cer:.1%}" for name, reader in r
 # may reach over its neighbour's place.
 
 # %%
-image = next(row["image"] for row in validation if row["text"] == validation["text"][0])
+readers["shipped"] = htr.load(engine="keras")
+read = [word.text for word in readers["shipped"].transcribe(list(validation["image"][:40]))]
+number = next((i for i, text in enumerate(read) if text == validation["text"][i]), 0)  # one that can be read
+image, label = validation["image"][number], validation["text"][number]
 ink = to_ink(image, 32).pixels
 
 
 def look(name):
     reader = readers[name]
-    print(name, repr(reader.transcribe(image).text), "labelled", repr(validation["text"][0]))
+    print(name, repr(reader.transcribe(image).text), "labelled", repr(label))
     return plotting.strip(ink, reader.logits([image])[0], reader.charset)
 
 
@@ -57,7 +60,6 @@ look("ctc")
 # The reader that ships is CTC too, and has seen many words: it says a letter once, in a narrow peak, on the same word:
 
 # %%
-readers["shipped"] = htr.load(engine="keras")
 look("shipped")
 
 # %% [markdown]
