@@ -21,7 +21,7 @@ PARTS = {  # script -> what it asks, and its arguments
     "reading": ("From files to text", ["--words", "2000", "--rounds", "3"]),
     "starting": ("From a cold shell", ["--rounds", "9"]),
     "training": ("Training against the same network in stock layers", ["--rounds", "2"]),
-    "growth": ("What training costs against words and width", ["--picture", "docs/growth.png"]),
+    "growth": ("What training costs against words and width", ["--rounds", "1", "--picture", "docs/growth.png"]),
     "feeding": ("Feeding", []),
     "memory": ("A million words in memory", ["--words", "1000000"]),
     "bulk": ("Bulk reading on Ray", ["--words", "6000", "--block", "250", "--rounds", "1"]),

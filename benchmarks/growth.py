@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw
 from htr import plotting, training
 from htr.config import TrainConfig, preset
 
-WIDTH, COUNT = 100, 512  # px and words, where the other one grows
-WORDS, WIDTHS = (256, 512, 1024, 2048), (50, 100, 200, 400)
+WIDTH, COUNT = 100, 256  # px and words, where the other one grows
+WORDS, WIDTHS = (128, 256, 512, 1024), (50, 100, 200, 400)
 
 
 def main() -> None:
