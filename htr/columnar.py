@@ -41,15 +41,14 @@ def read(path: Path, columns: dict[str, str]) -> "Dataset":
         if path.stat().st_size > _IN_MEMORY:
             scan = ParquetFragmentScanOptions(pre_buffer=False)  # what it buffers it holds, in the end the whole file
             return Dataset.from_parquet(str(path), columns=names, fragment_scan_options=scan)
-        table = _table(path, names)
+        if (table := _table(path, names)) is not None:
+            return Dataset(InMemoryTable(table), fingerprint=os.urandom(8).hex())
     except Exception as error:
         raise _unreadable(path, error) from error
-    if table is None:
-        raise ValueError(
-            f"{path} grows to more than {_most(path):,} bytes as its rows point to the same images again and again: "
-            "write it anew with an image for each row."
-        )
-    return Dataset(InMemoryTable(table), fingerprint=os.urandom(8).hex())
+    raise ValueError(
+        f"{path} grows to more than {_most(path):,} bytes as its rows point to the same images again and again: "
+        "write it anew with an image for each row."
+    )
 
 
 def _table(path: Path, names: list[str]) -> "pa.Table | None":
