@@ -17,7 +17,8 @@ def shown(name: object) -> str:
     >>> shown("a\\nb.png")
     'a\\\\nb.png'
     """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))
+    text = str(name)
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def read(path: str | os.PathLike, most: int) -> bytes:

@@ -249,8 +249,8 @@ def _rows(page: Page, path: Path, image: Path) -> Iterator[Row]:
     for region in page.regions:
         name = f"{path}#{region.name}"
         try:
-            polygons = scaled(region.polygons, scale)
-            if (left := left - work(pixels, polygons)) < 0:
+            polygons = scaled(region.polygons, scale) if left >= 0 else []
+            if left < 0 or (left := left - work(pixels, polygons)) < 0:
                 raise ImageError("the regions up to this one cover the page many times: split it, or simplify them.")
             data = _png(crop(pixels, polygons))
             yield Row(name, {"bytes": data, "path": name}, region.text)
