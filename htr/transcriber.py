@@ -17,7 +17,7 @@ from htr.images import ImageError, Ink, to_ink
 from htr.padding import pad_images
 from htr.search import Search
 
-WINDOW = 8  # batches that are looked at together, to put words of like width into one
+WINDOW = 16  # batches that are looked at together, to put words of like width into one
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Transcriber:
                 results[i] = logits[row, : self.config.frames(inks[i].pixels.shape[1])]
         return results
 
-    def transcribe(self, images, *, batch_size: int = 32):
+    def transcribe(self, images, *, batch_size: int = 64):
         """An image -> Transcription; a list -> a list; a list of lists (the words of lines) -> a list of lists.
 
         ImageError names the first image that cannot be read; use `stream` to go on past such images.
@@ -155,7 +155,7 @@ class Transcriber:
                 raise result
         return results
 
-    def stream(self, images: Iterable, *, batch_size: int = 32) -> Iterator[Transcription | ImageError]:
+    def stream(self, images: Iterable, *, batch_size: int = 64) -> Iterator[Transcription | ImageError]:
         """Any number of images -> one result each, in their order; for an image that cannot be read its ImageError."""
         images = iter(images)
         pool = ThreadPoolExecutor(engines.cores())
