@@ -12,12 +12,14 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
 from htr import files, onnx_check
 from htr.checkpoint import MAX_BYTES, ONNX, WEIGHTS, CheckpointError, load, weights_file
 
+_FIRST_ARRAY = Lock()
 ENGINES = ("keras", "onnx", "openvino", "openvino-bf16")
 
 
@@ -114,7 +116,10 @@ def onnxruntime():
 def openvino():
     """The module; at its import it would tell Google Analytics of itself, where it finds what to tell it with."""
     sys.modules.setdefault("openvino_telemetry", None)
-    return importlib.import_module("openvino")
+    module = importlib.import_module("openvino")
+    with _FIRST_ARRAY:  # two threads that hand it their first array at once can wait for each other for ever
+        np.asarray(module.Tensor(np.zeros(1, np.float32)).data)
+    return module
 
 
 def cores() -> int:

@@ -30,7 +30,7 @@ LARGE = 16_000_000  # px or bytes: of such images one at a time is decoded, what
 _MOST = {"AVIF": 16_000_000, "JPEG2000": 16_000_000, "WEBP": 32_000_000}  # px: they need 12 to 20 bytes for one
 _MARKS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"RIFF": "WEBP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 _SCAN = re.compile(rb"\xff\xda\0[\x08\x0a\x0c\x0e][\1-\4]")
-_TRANSPOSE = {
+_TRANSPOSE = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -45,6 +45,21 @@ _quiet = threading.Lock()  # warnings' filters belong to the process: one thread
 
 class ImageError(ValueError):
     """An image that cannot be read or is beyond a limit; one sentence that names the file."""
+
+
+class NotYetError(Exception):
+    """An image beyond LARGE has to wait for its turn, and the caller of `to_ink` will not wait."""
+
+
+class _Turn(contextlib.ExitStack):
+    """Of images beyond LARGE one at a time is decoded: from `take` on no other thread does."""
+
+    patient: bool
+
+    def take(self) -> None:
+        if not self.patient:
+            raise NotYetError
+        self.enter_context(_one_large)
 
 
 @dataclass(frozen=True)
@@ -71,13 +86,13 @@ def read_image(source) -> Image.Image:
     Arrays are (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) of bool, uint8, uint16 or floats in 0..1. Of an animation it is
     the first frame. Raises ImageError.
     """
-    return _read(source, _name(source), None)[0]
+    return _read(source, _name(source), None, True)[0]
 
 
-def to_ink(source, height: int) -> Ink:
-    """An image as read_image takes it -> Ink of `height` px; raises ImageError."""
+def to_ink(source, height: int, *, patient: bool = True) -> Ink:
+    """An image as read_image takes it -> Ink of `height` px; raises ImageError, not patient also NotYetError."""
     name = _name(source)
-    image, (full_width, _) = _read(source, name, height)
+    image, (full_width, _) = _read(source, name, height, patient)
     ink = to_strokes(_light(image, name))
     zoom = full_width / image.width
     if ink is None:
@@ -101,9 +116,10 @@ def _name(source) -> str:
     return files.shown(name or "the image")
 
 
-def _read(source, name: str, height: int | None) -> tuple[Image.Image, tuple[int, int]]:
+def _read(source, name: str, height: int | None, patient: bool) -> tuple[Image.Image, tuple[int, int]]:
     """source -> upright image and the upright (width, height) of the original; shrunk early where height is given."""
-    with contextlib.ExitStack() as turn:
+    with _Turn() as turn:
+        turn.patient = patient
         if isinstance(source, np.ndarray):
             image = _from_array(source, name)
         elif isinstance(source, Image.Image):
@@ -112,7 +128,7 @@ def _read(source, name: str, height: int | None) -> tuple[Image.Image, tuple[int
             image = _open(_data(source, name, turn), name)
         size = image.size
         if size[0] * size[1] > LARGE:
-            turn.enter_context(_one_large)
+            turn.take()
         orientation = _decode(image, name, height if image is not source else None)
         if orientation in (5, 6, 7, 8):
             size = size[::-1]
@@ -152,7 +168,7 @@ def _most(image: Image.Image) -> int:
     return WORK_PIXELS if decoder in Image.DECODERS else _MOST.get(image.format or "", MAX_PIXELS)
 
 
-def _data(source, name: str, turn: contextlib.ExitStack) -> bytes:
+def _data(source, name: str, turn: _Turn) -> bytes:
     if isinstance(source, dict):
         source = source["bytes"] if source.get("bytes") is not None else source.get("path")
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -160,7 +176,7 @@ def _data(source, name: str, turn: contextlib.ExitStack) -> bytes:
     elif isinstance(source, (str, os.PathLike)):
         try:
             if "\0" not in str(source) and os.path.getsize(source) > LARGE:
-                turn.enter_context(_one_large)
+                turn.take()
             data = files.read(source, MAX_BYTES)
         except OSError as error:
             raise ImageError(f"{name} cannot be opened: {error.strerror or error}.") from error
@@ -253,13 +269,9 @@ def _shrunk(image: Image.Image, factor: int, name: str) -> Image.Image:
         for top in range(0, image.height, rows):
             yield image.crop((0, top, image.width, min(top + rows, image.height)))
 
-    top = max(float(np.asarray(band).max()) for band in bands()) if _deep(image) else None
+    top = max(float(np.asarray(band).max()) for band in bands()) if image.mode.startswith(("I", "F")) else None
     parts = [np.asarray(Image.fromarray(_light(band, name, top)).reduce(factor)) for band in bands()]
     return Image.fromarray(np.concatenate(parts))
-
-
-def _deep(image: Image.Image) -> bool:
-    return image.mode.startswith(("I", "F"))
 
 
 def _light(image: Image.Image, name: str, top: float | None = None) -> np.ndarray:
@@ -268,7 +280,7 @@ def _light(image: Image.Image, name: str, top: float | None = None) -> np.ndarra
     Luminance and not the channel of most contrast: a grey copy of a coloured word must give the same ink.
     top: the largest value, where the image is part of another.
     """
-    if _deep(image):
+    if image.mode.startswith(("I", "F")):
         values = np.maximum(np.asarray(image).astype(np.float32), 0)
         top = float(values.max()) if top is None else max(top, 0.0)
         if not np.isfinite(top):

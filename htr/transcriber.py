@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +13,7 @@ from htr.charset import Charset
 from htr.config import ModelConfig
 from htr.decoding import Reading
 from htr.images import ImageError, Ink, to_ink
+from htr.opening import Opener
 from htr.padding import pad_images
 from htr.search import Search
 
@@ -158,19 +158,19 @@ class Transcriber:
     def stream(self, images: Iterable, *, batch_size: int = 64) -> Iterator[Transcription | ImageError]:
         """Any number of images -> one result each, in their order; for an image that cannot be read its ImageError."""
         images = iter(images)
-        pool = ThreadPoolExecutor(engines.cores())
+        opener = Opener(self.config.height, engines.cores())
 
         def opened():
-            return [pool.submit(self._try_ink, image) for image in islice(images, batch_size * WINDOW)]
+            return opener.submit(list(islice(images, batch_size * WINDOW)))
 
         try:
             ahead = opened()
-            while ahead:
+            while ahead.futures:
                 # the images of the next window are opened while the network reads those of this one
                 window, ahead = ahead, opened()
-                yield from self._read([future.result() for future in window], batch_size)
+                yield from self._read(window.result(), batch_size)
         finally:
-            pool.shutdown(cancel_futures=True)
+            opener.close()
 
     def _read(self, results: list, batch_size: int) -> list[Transcription | ImageError]:
         good = [i for i, ink in enumerate(results) if isinstance(ink, Ink)]
@@ -187,12 +187,6 @@ class Transcriber:
 
     def _ink(self, image) -> Ink:
         return image if isinstance(image, Ink) else to_ink(image, self.config.height)
-
-    def _try_ink(self, image) -> Ink | ImageError:
-        try:
-            return self._ink(image)
-        except ImageError as error:
-            return error
 
     def _transcription(self, reading: Reading, alternatives: list, ink: Ink) -> Transcription:
         text = self.charset.decode(reading.ids)

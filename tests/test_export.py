@@ -183,6 +183,21 @@ def test_reading_imports_neither_tensorflow_nor_keras_nor_datasets(tmp_path):
     assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
 
 
+def test_first_words_of_many_threads_do_not_wait_for_ever(folder):
+    """OpenVINO meets its first array in a lock that two threads can keep from each other: 21 of 25 such starts hung."""
+    pytest.importorskip("openvino")
+    export(folder, "onnx")
+    code = (
+        "import sys, threading, numpy, htr; reader = htr.load(sys.argv[1], engine='openvino');"
+        "wait = threading.Barrier(16); x = numpy.zeros((2, 16, 64, 1), numpy.float32);"
+        "go = lambda: (wait.wait(), reader.engine._logits(x));"
+        "threads = [threading.Thread(target=go) for _ in range(16)];"
+        "[thread.start() for thread in threads]; [thread.join() for thread in threads]"
+    )
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=60)
+
+
 def test_openvino_files_hold_the_same_network(folder, tmp_path):
     openvino = pytest.importorskip("openvino")
     xml, weights = export(folder, "openvino", tmp_path / "ov" / "reader.xml")

@@ -21,10 +21,10 @@ DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {".py", ".md", ".toml", ".txt", ".ipynb", ".json", ".csv", ".yml", ""}
 
 FLOORS = [
-    "charset config config_check files onnx_check libtiff metrics ink masks letters names listing options",
+    "charset config config_check files onnx_check libtiff metrics ink masks letters names listing options workers",
     """samples columnar columns checking rows tables page_xml polygon iam images augment warp synth hand paper strokes
     outlines fonts vocabulary padding keras_metrics masking normalization recurrent losses ctc lattice decoding feeder
-    plotting cache devices blocks hub
+    opening plotting cache devices blocks hub
     calibration report_parts alignment corrections audit_page beam language""",
     "model ctc_variants search onnx_graph",
     "objectives",
