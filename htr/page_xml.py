@@ -25,7 +25,7 @@ from htr.rows import Row
 
 MAX_XML_BYTES = 64 << 20  # a page of 10,000 words with glyphs takes about 20 MB
 MAX_ELEMENTS = 1_000_000  # such a page has 400,000
-MAX_WORK = 60_000_000  # px of all regions' boxes, many points counted in (`polygon.work`); or 4 times the page
+MAX_WORK = 20_000_000  # px of all regions' boxes, many points counted in (`polygon.work`); or 4 times the page
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 _NO_PAGES = ("mets", "TrpDocMetadata", "trpDocMetadata")  # files that stand beside pages in exports
 
