@@ -26,14 +26,9 @@ PENS = {
 }
 PEN_SHARES = (0.24, 0.2, 0.08, 0.13, 0.06, 0.05, 0.07, 0.09, 0.03, 0.02, 0.02, 0.01)
 PAPERS = (
-    (255, 255, 255),
-    (250, 250, 250),
-    (235, 240, 242),
-    (215, 232, 240),
-    (225, 225, 225),
-    (190, 212, 226),
+    (255, 255, 255), (250, 250, 250), (235, 240, 242), (215, 232, 240), (225, 225, 225), (190, 212, 226),
     (240, 236, 228),
-)
+)  # fmt: skip
 PAPER_SHARES = (0.45, 0.2, 0.1, 0.08, 0.07, 0.04, 0.06)
 RULES = ("none", "baseline", "dotted", "lines", "school", "squared")
 RULE_SHARES = (0.46, 0.18, 0.1, 0.12, 0.06, 0.08)
@@ -71,22 +66,33 @@ def new_desk(rng):
     pen = list(PENS)[_choose(rng, PEN_SHARES)]
     ink, cover, grain = PENS[pen]
     rule = RULES[_choose(rng, RULE_SHARES)]
-    faint = 0.5 if rule in ("squared", "school", "lines") else 1.0  # printed grids are paler than a single rule
     ink = tuple(float(np.clip(c + d, 0, 235)) for c, d in zip(ink, rng.normal(0, 18, 3), strict=True))
+    cover = float(np.clip(cover + rng.normal(0, 0.08), 0.4, 1))
+    paper = PAPERS[_choose(rng, PAPER_SHARES)]
+    rule_colour = RULE_COLOURS[int(rng.integers(len(RULE_COLOURS)))]
+    rule_cover = float(rng.uniform(0.3, 1))
+    if rule in ("squared", "school", "lines"):  # printed grids are paler than a single rule, and than what is written
+        stroke, printed = cover * _darkness(ink, paper), rule_cover * _darkness(rule_colour, paper)
+        rule_cover *= 0.5 * min(1.0, stroke / max(printed, 1.0))
     return Desk(
         pen=pen,
         ink=ink,
-        cover=float(np.clip(cover + rng.normal(0, 0.08), 0.4, 1)),
+        cover=cover,
         grain=grain,
-        paper=PAPERS[_choose(rng, PAPER_SHARES)],
+        paper=paper,
         rule=rule,
-        rule_colour=RULE_COLOURS[int(rng.integers(len(RULE_COLOURS)))],
-        rule_cover=float(rng.uniform(0.3, 1)) * faint,
+        rule_colour=rule_colour,
+        rule_cover=rule_cover,
         spacing=float(rng.uniform(12, 40)),
         cleaned=bool(rng.random() < 0.4),
         photo=bool(rng.random() < 0.2),
         grey=bool(rng.random() < 0.15),
     )
+
+
+def _darkness(colour, paper):
+    """How much darker than the paper a colour is, in grey levels."""
+    return float(np.dot((0.114, 0.587, 0.299), np.subtract(paper, colour)))
 
 
 def _choose(rng, shares):
