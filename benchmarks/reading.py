@@ -3,7 +3,7 @@
     python benchmarks/reading.py --words 2000 --rounds 3
 
 Every engine reads the same files of real words, from disk to text; the rounds take turns, medians are told. Texts are
-compared with the keras engine's word by word, 8 bit by its error rate.
+compared with the keras engine's word by word, 8 bit by its error rate. A second table tells where the time goes.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import pyarrow.parquet as parquet
 
 import htr
 from htr.export import export
-from htr.images import to_ink
+from htr.images import read_image, to_ink
 from htr.padding import pad_images
 
 
@@ -41,7 +41,8 @@ def main() -> None:
                 start = time.perf_counter()
                 found[name] = way()
                 seconds[name].append(time.perf_counter() - start)
-    print(table(files, texts, seconds, found))
+        steps = profile(readers, files)
+    print(table(files, texts, seconds, found), "", steps, sep="\n")
 
 
 def words(args, place: Path) -> tuple[list[str], list[str]]:
@@ -78,6 +79,29 @@ def plain(reader, files: list[str]) -> list[str]:
     frames = [reader.config.frames(ink.shape[1]) for ink in inks]
     valid = [np.asarray(rows[:count]) for rows, count in zip(logits, frames, strict=True)]
     return [reader.charset.decode(reading.ids) for reading in reader.objective.decode(valid)]
+
+
+def profile(readers: dict, files: list[str]) -> str:
+    """Where the time of a word goes: milliseconds of the processor, each step alone."""
+
+    def cost(step, items) -> float:
+        start = time.process_time()
+        results[:] = step(items)
+        return 1e3 * (time.process_time() - start) / len(files)
+
+    results: list = []
+    lines = [
+        "| engine | file to pixels | pixels to ink | network | ink to text, in all |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, reader in readers.items():
+        pixels = cost(lambda paths: [read_image(path) for path in paths], files)
+        ink = cost(lambda paths, height=reader.config.height: [to_ink(path, height) for path in paths], files) - pixels
+        inks = list(results)
+        network = cost(reader.logits, inks)
+        everything = cost(reader.transcribe, inks)
+        lines.append(f"| {name} | {pixels:.2f} | {ink:.2f} | {network:.2f} | {everything:.2f} |")
+    return "\n".join(lines + ["", "Milliseconds of the processor a word, each step by itself."])
 
 
 def table(files, texts, seconds, found) -> str:
