@@ -35,12 +35,10 @@ check: .venv/all
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_house.py
 
-# The tests keep one core busy: those on JAX run on the other one meanwhile, and are shown behind them.
+# Two processes share the files of tests.
 test: .venv/all
-	@mkdir -p build
-	@KERAS_BACKEND=jax $(BIN)/python -m pytest -q $(NUMERIC) >build/jax.txt 2>&1 & jax=$$!; \
-	$(BIN)/python -m pytest --durations=15; failed=$$?; \
-	wait $$jax || failed=1; echo "on JAX:"; cat build/jax.txt; exit $$failed
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -q -n 2 --dist loadfile $(NUMERIC)
 
 # A training run killed 30 times at random moments, and at every call of a save; 50 clients and as many kinds of abuse
 # as we know; 200,000 words, 50 epochs, 10 restarts. The short forms are among the tests.

@@ -2,11 +2,11 @@
 
 import ast
 import importlib
+import os
 import re
 import statistics
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -147,13 +147,15 @@ def test_import_loads_nothing_heavy():
     assert set(loaded) & {*BACKENDS, "keras", "numpy", "PIL", "cv2", "datasets", "pyarrow", "tqdm"} == set()
 
 
-def test_help_answers_in_a_fifth_of_a_second():
-    def seconds() -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "htr", "--help"], capture_output=True, check=True)
-        return time.perf_counter() - start
+def test_help_takes_a_tenth_of_a_second_more_than_python_itself():
+    def seconds(*arguments: str) -> float:
+        """Of the processor: other work on the machine does not count."""
+        start = sum(os.times()[2:4])
+        subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+        return sum(os.times()[2:4]) - start
 
-    assert statistics.median(seconds() for _ in range(9)) < 0.2
+    turns = [seconds("-m", "htr", "--help") - seconds("-c", "pass") for _ in range(9)]
+    assert statistics.median(turns) < 0.1
 
 
 def blocks(path: Path, language: str) -> list[str]:
