@@ -5,6 +5,7 @@ Half of the work is Python: two threads open words scarcely faster than one, and
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import NamedTuple
 
 from htr.images import ImageError, Ink, NotYetError, to_ink
@@ -28,12 +29,19 @@ class Opener:
         """Images as `htr.images.to_ink` takes them, or Ink -> what they will be, in their order."""
         if self._workers is None:
             many = len(window) >= MANY and self._count > 1 and all(isinstance(image, _PORTABLE) for image in window)
-            self._workers = [Worker(open_task) for _ in range(self._count)] if many else []
+            self._workers = self._started() if many else []
         if not self._workers:
             return Window([self._pool.submit(_opened, image, self._height) for image in window], [])
         chunks = [Task(window[start : start + _CHUNK], self._height) for start in range(0, len(window), _CHUNK)]
         turns = range(len(chunks))
-        return Window([self._workers[turn % self._count].submit(chunks[turn]) for turn in turns], chunks)
+        return Window([self._workers[turn % len(self._workers)].submit(chunks[turn]) for turn in turns], chunks)
+
+    def _started(self) -> list[Worker]:
+        workers: list[Worker] = []
+        with suppress(OSError):  # as many as the system gives
+            while len(workers) < self._count:
+                workers.append(Worker(open_task))
+        return workers
 
     def close(self) -> None:
         """End the threads or processes; what was not opened yet never will be."""
