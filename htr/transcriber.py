@@ -189,20 +189,22 @@ class Transcriber:
         return image if isinstance(image, Ink) else to_ink(image, self.config.height)
 
     def _transcription(self, reading: Reading, alternatives: list, ink: Ink) -> Transcription:
-        text = self.charset.decode(reading.ids)
+        text, stride = self.charset.decode(reading.ids), self.config.stride
         characters = [
-            Character(character, confidence, *self._place(span, ink))
+            Character(character, confidence, *_place(span, ink, stride))
             for character, confidence, span in zip(text, reading.confidences, reading.spans, strict=True)
         ]
         frames = 0 if ink.blank else self.config.frames(ink.pixels.shape[1])
         others = [(self.charset.decode(ids), confidence) for ids, confidence in alternatives]
         return Transcription(text, reading.confidence, characters, others, frames)
 
-    def _place(self, span: tuple[int, int] | None, ink: Ink) -> tuple[float | None, float | None]:
-        if span is None:
-            return None, None
-        left, right = (min(frame * self.config.stride, ink.pixels.shape[1]) for frame in span)
-        return ink.left + left * ink.scale, ink.left + right * ink.scale
+
+def _place(span: tuple[int, int] | None, ink: Ink, stride: int) -> tuple[float | None, float | None]:
+    """Frames -> left and right in px of the upright source image."""
+    if span is None:
+        return None, None
+    width = ink.pixels.shape[1]
+    return ink.left + min(span[0] * stride, width) * ink.scale, ink.left + min(span[1] * stride, width) * ink.scale
 
 
 def load(checkpoint_name=None, *, engine: str | None = None) -> Transcriber:
