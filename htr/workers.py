@@ -27,7 +27,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="worker")
 
     def submit(self, task) -> Future:
-        """The future result of work(task); from here where the process is gone."""
+        """The future result of work(task), or what it raises; from this process where the other is gone."""
         return self._thread.submit(self._ask, task)
 
     def _ask(self, task):
@@ -51,7 +51,7 @@ class Worker:
 
 
 def serve(module: str, name: str) -> None:
-    """The loop of the process: a task in, its result out, until one of the pipes ends, perhaps within a task."""
+    """The loop of the process: a task in, its result out, until a pipe ends, perhaps within a task, or one fails."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -61,5 +61,5 @@ def serve(module: str, name: str) -> None:
             task = pickle.load(sys.stdin.buffer)
             pickle.dump(work(task), sys.stdout.buffer, protocol=pickle.HIGHEST_PROTOCOL)
             sys.stdout.buffer.flush()
-    except (OSError, EOFError, pickle.UnpicklingError):
-        os._exit(0)  # whoever asked was killed, or does the work itself: nothing may be flushed or told
+    except Exception:
+        os._exit(0)  # whoever asked was killed, or does the work itself and tells what is wrong: nothing is told here

@@ -9,6 +9,7 @@ import pytest
 from htr import images, opening
 from htr.images import ImageError, NotYetError, to_ink
 from htr.opening import Opener
+from htr.workers import Worker
 from tests.conftest import WORDS, render_word
 
 HEIGHT = 24
@@ -92,3 +93,14 @@ def test_processes_end_with_the_opener(files):
     opener.close()
     assert all(process.poll() is not None for process in processes)
     assert all(not os.path.exists(f"/proc/{process.pid}") for process in processes)
+
+
+def test_what_fails_in_a_process_fails_here_and_says_nothing_there(capfd):
+    worker = Worker(opening.open_task)
+    try:
+        with pytest.raises(AttributeError):
+            worker.submit(3).result()
+        assert worker.submit(opening.Task([np.zeros((3, 3), bool)], HEIGHT)).result()[0].blank
+    finally:
+        worker.close()
+    assert capfd.readouterr() == ("", "")
