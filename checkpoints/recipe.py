@@ -8,25 +8,25 @@ copiste, unless there is a reader to go on with; 3. cut the whole lines of copis
 words in block capitals from capitals that it finds in all these (checkpoints/capitals.py), and write more in pens and
 fonts: both have the texts of the labels, so that nothing but shapes tells the case of a word that real hands write a
 hundred times in small letters; leave out the real words whose labels it doubts most; 5. go on with the rest, dhsd
-twice, and the synthetic ones, which bring the whole alphabet and other hands; 6. write the folder that ships, as
-float16 and ONNX; 7. measure it on the test parts, and on words in fonts that were kept from synthesis. Epochs are
-chosen on the validation parts. Inputs lie under HTR_DATA.
+twice, and the synthetic ones, which bring the whole alphabet and other hands; 6. average the weights with those of the
+reader it went on from (checkpoints/average.py); 7. write the folder that ships, as float16 and ONNX; 8. measure it on
+the test parts, and on words in fonts that were kept from synthesis. Epochs, and the share in the average, are chosen on
+the validation parts. Inputs lie under HTR_DATA.
 """
 
 import argparse
-import csv
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from card import card
 from pyarrow.parquet import read_metadata, read_table
 
 SETS = ("dhsd", "copiste")
 SMALL_LABELS = {"copiste-0102"}  # writes capitals nearly throughout, and is labelled in small letters
 ROOT = Path(__file__).resolve().parent.parent
-CARD = ROOT / "checkpoints" / "card.md"
 DATA = Path(os.environ.get("HTR_DATA", "../shared/data"))
 
 
@@ -172,7 +172,8 @@ def ship(args) -> None:
     from htr.engines import cores
     from htr.export import export
 
-    reader = package.load(args.out / "mixed")
+    full = averaged(args) if args.init else args.out / "mixed"
+    reader = package.load(full)
     minutes = args.mixed_minutes + (0 if args.init else args.real_minutes)
     before = package.load(args.init).training.get("hours", 0) if args.init else 0
     inputs = (*(f"{name}/train.parquet" for name in (*SETS, "copiste_lines")), "synthetic.parquet")
@@ -188,10 +189,18 @@ def ship(args) -> None:
     figures = {}
     for name, data in tests.items():
         figures[name] = [
-            measure(folder, data, args.out / f"{name.split()[0]}-{folder.name}.json")
-            for folder in (args.ship, args.out / "mixed")
+            measure(folder, data, args.out / f"{name.split()[0]}-{folder.name}.json") for folder in (args.ship, full)
         ]
-    (args.ship / "README.md").write_text(card(reader, figures, args), encoding="utf-8")
+    (args.ship / "README.md").write_text(card(reader, figures, args, cut(args, full)), encoding="utf-8")
+
+
+def averaged(args) -> Path:
+    """The reader that ships where there was one to go on with: that mean of the two that reads validation best."""
+    folder = args.out / "averaged"
+    if not (folder / "config.json").exists():
+        validation = [DATA / name / "validation.parquet" for name in SETS]
+        python(ROOT / "checkpoints" / "average.py", args.init, args.out / "mixed", folder, *validation)
+    return folder
 
 
 def command(args) -> str:
@@ -222,75 +231,6 @@ def strangers(args) -> dict[str, Path]:
 def measure(checkpoint: Path, data: Path, out: Path) -> dict:
     htr("evaluate", data, "--checkpoint", checkpoint, "--json", out)
     return json.loads(out.read_text(encoding="utf-8"))
-
-
-def block_capitals(reader) -> str:
-    """What the writer of block capitals in copiste test does to its CER."""
-    import htr as package
-    from htr import samples
-
-    dataset = samples.load(str(DATA / "copiste" / "test.parquet")).dataset
-    readings = [word.text for word in reader.transcribe(list(dataset["image"]))]
-    rows = list(zip(dataset["text"], readings, [writer.endswith("0210") for writer in dataset["writer"]], strict=True))
-    groups = [[row[:2] for row in rows if row[2] == block] for block in (True, False)]
-    if not all(groups):
-        return ""
-    block, others = (package.cer(*zip(*group, strict=True)) for group in groups)
-    return (
-        f"In copiste test one writer (0210) writes block capitals: {block:.2%} for that hand, {others:.2%} without it."
-    )
-
-
-def unseen() -> tuple[str, str]:
-    """From docs/ablation.csv: the minutes of its runs, and as a table what they make of sets left out of training."""
-    with (ROOT / "docs" / "ablation.csv").open(newline="", encoding="utf-8") as file:
-        runs = {row["variant"]: row for row in csv.DictReader(file)}
-    left_out = [
-        ("without dhsd", "copiste and synthetic words", "dhsd"),
-        ("without copiste", "dhsd and synthetic words", "copiste"),
-        ("synthetic only", "synthetic words alone", "dhsd"),
-        ("synthetic only", "synthetic words alone", "copiste"),
-    ]
-    lines = [
-        f"| {data} | {name} test | "
-        + rate({key: float(runs[run][f"{name}_{key}"]) for key in ("cer", "cer_low", "cer_high")})
-        + " |"
-        for run, data, name in left_out
-        if run in runs
-    ]
-    return next(iter(runs.values()))["minutes"], "\n".join(lines)
-
-
-def rate(report: dict) -> str:
-    return f"{report['cer']:.2%} [{report['cer_low']:.2%}, {report['cer_high']:.2%}]"
-
-
-def card(reader, figures: dict, args) -> str:
-    rows = "\n".join(
-        f"| {name} | {r['words']:,} | {r['writers']} | {rate(r)} | {r['wer']:.2%} | {r['word_accuracy']:.2%} "
-        f"| {full['cer']:.2%} |"
-        for name, (r, full) in figures.items()
-    )
-    lines = cut(args, args.out / "mixed")
-    minutes, left_out = unseen()
-    return (
-        CARD.read_text(encoding="utf-8")
-        .replace("ROWS", rows)
-        .replace("UNSEEN", left_out)
-        .replace("MINUTES", minutes)
-        .replace("BLOCKWORDS", f"{args.capitals:,}")
-        .replace("PENBLOCKS", f"{args.blocks:,}")
-        .replace("DOUBTFUL", f"{args.doubtful:.1%}")
-        .replace("CAPITALS", block_capitals(reader))
-        .replace("PARAMETERS", f"{reader.model.count_params():,}")
-        .replace("HOURS", f"{reader.training['hours']:.1f}")
-        .replace("COMMIT", reader.training["commit"][:12])
-        .replace("COMMAND", reader.training["command"])
-        .replace("CHARACTERS", str(len(reader.charset.characters)))
-        .replace("SYNTHETIC", f"{args.synthetic:,}")
-        .replace("LINES", f"{sum(read_metadata(path).num_rows for path in lines):,}")
-        .replace("PENS", "pen strokes and the fonts of `make fonts`" if args.fonts else "pen strokes alone, no fonts")
-    )
 
 
 if __name__ == "__main__":

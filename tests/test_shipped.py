@@ -136,6 +136,34 @@ def test_short_form_of_the_recipe_makes_a_reader_from_raw_inputs(shared_data, tm
     assert "| dhsd test | 60 |" in (tmp_path / "latin" / "README.md").read_text(encoding="utf-8")
 
 
+def test_average_of_readers_is_never_worse_on_validation_than_the_newer(shared_data, tmp_path):
+    import pyarrow.parquet as parquet
+
+    rows = parquet.read_table(shared_data / "dhsd" / "validation.parquet").slice(0, 40)
+    parquet.write_table(rows, tmp_path / "validation.parquet")
+    spoilt = htr.load(engine="keras")
+    weights = spoilt.model.get_weights()
+    spoilt.model.set_weights([np.zeros_like(weight) for weight in weights])
+    spoilt.save(tmp_path / "spoilt")
+    script, out = ROOT / "checkpoints" / "average.py", tmp_path / "out"
+    command = [
+        sys.executable,
+        script,
+        tmp_path / "spoilt",
+        ROOT / "checkpoints" / "latin",
+        out,
+        tmp_path / "validation.parquet",
+    ]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    reader = htr.load(out)
+    assert reader.training["average"]["newer"] + reader.training["average"]["older"] == 1
+    told = {float(line.split()[0]): float(line.split()[-2]) for line in done.stdout.splitlines()}
+    assert min(told.values()) == told[reader.training["average"]["newer"]] <= told[1.0] < 8
+    if reader.training["average"]["newer"] == 1:
+        assert all(np.array_equal(*pair) for pair in zip(weights, reader.model.get_weights(), strict=True))
+
+
 @pytest.mark.parametrize("objective", ["shortcut-ctc", "consistency-ctc", "entropy-ctc", "alignment-ctc"])
 def test_objectives_with_views_and_alignments_train(objective, word_folder, tmp_path):
     train = ["train", str(word_folder), "--out", str(tmp_path / "run"), "--preset", "tiny", "--epochs", "2"]
