@@ -46,7 +46,8 @@ def main() -> None:
             options += ["--init", start(args), "--augment", 0.6, "--seed", seed]
             train(run, parts["train"], *options, minutes=args.minutes)
             row = measured(run, args.out / f"ctc-{seed}", args.minutes, args.data)
-            rows.append({"objective": objective, "seed": seed, "preset": args.preset} | row)
+            # read again: another core may have finished one meanwhile
+            rows = [*read_rows(ROWS), {"objective": objective, "seed": seed, "preset": args.preset} | row]
             write_rows(ROWS, rows)
             PAGE.write_text(page(rows, OBJECTIVES), encoding="utf-8")
     PAGE.write_text(page(rows, OBJECTIVES), encoding="utf-8")

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS, MEMORY = 5, 1024  # of the processor; MB above the process without work
 HANGS = 120  # s by the clock, in which an input must end that takes none of the processor
 _FOREIGN = re.compile(  # what Python says, and no one else
-    r"Traceback|NoneType|codec can't|object (is|has|of)|unhashable|not supported between|could not convert|"
+    r"Traceback|NoneType|codec can't|object (is not|has no|of|does)|unhashable|not supported between|could not convert|"
     r"invalid literal|multiple values|positional|keyword argument|must be a mapping|too large to convert|"
     r"must be (str|a string|real)"
 )
