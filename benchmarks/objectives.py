@@ -50,7 +50,7 @@ def main() -> None:
             rows = [*read_rows(ROWS), {"objective": objective, "seed": seed, "preset": args.preset} | row]
             write_rows(ROWS, rows)
             PAGE.write_text(page(rows, OBJECTIVES), encoding="utf-8")
-    PAGE.write_text(page(rows, OBJECTIVES), encoding="utf-8")
+    PAGE.write_text(page(read_rows(ROWS), OBJECTIVES), encoding="utf-8")
 
 
 def start(args) -> Path:
