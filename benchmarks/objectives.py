@@ -3,8 +3,8 @@
     python benchmarks/objectives.py                               # those that have no row yet, seed 0
     python benchmarks/objectives.py --only ctc,focal-ctc --seeds 1,2
 
-All start, as the shipped reader did, from one reader trained with plain CTC on synthetic words alone; copiste, the
-harder set, is shown twice an epoch. A finished run is a row of docs/objectives.csv and is never run again;
+All start from one reader trained with plain CTC on synthetic words alone; copiste, the harder set, is shown twice an
+epoch. A finished run is a row of docs/objectives.csv and is never run again;
 docs/objectives.md is written from the rows. The epoch of each reader is chosen on the validation parts; nothing is
 chosen on test.
 """
@@ -82,7 +82,7 @@ def page(rows: list[dict], objectives) -> str:
         "# Objectives compared",
         "",
         "Same network (`tiny`, which gets furthest in few minutes), same start (as many minutes of plain CTC on 30,000",
-        "synthetic words, no real one: so began the shipped reader too), same data (train parts of dhsd and, twice an",
+        "synthetic words, no real one), same data (train parts of dhsd and, twice an",
         "epoch, copiste), order and minutes; epoch chosen on the validation parts; greedy decoding; 95 % intervals by",
         "writer in brackets; calibration error of confidences after the temperature fitted on validation. The rows,",
         "which stand in `docs/objectives.csv`, are made on one core each by",

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import htr
 from htr import samples
-from htr.calibration import fit_temperature
 from htr.images import to_ink
 from htr.metrics import cer
+from htr.training import calibrate
 
 SHARES = (1.0, 0.8, 0.65, 0.5, 0.35, 0.2)  # of the newer reader
 
@@ -46,15 +46,6 @@ def main() -> None:
 def mix(reader, ends: list[list], share: float) -> None:
     """Give the reader the mean of the weights at both ends: as much of the second as share says."""
     reader.model.set_weights([(1 - share) * older + share * newer for older, newer in zip(*ends, strict=True)])
-
-
-def calibrate(reader, inks: list, texts: list[str]) -> None:
-    """Fit the temperature on words and texts, as a training run does."""
-    logits = reader.logits(inks)
-    readings = reader.objective.decode(logits)
-    right = [reader.charset.decode(reading.ids) == text for reading, text in zip(readings, texts, strict=True)]
-    if any(right) and not all(right):
-        reader.temperature = round(fit_temperature(logits, right, decode=reader.objective.decode), 4)
 
 
 if __name__ == "__main__":

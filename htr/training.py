@@ -132,9 +132,14 @@ def _calibrate(reader: Transcriber, held: Words) -> None:
     """Give the reader the temperature at which its confidences on the validation words mean what they say."""
     # spread over all of them where they are more than one number needs, and more than memory should hold
     rows = range(0, len(held), -(-len(held) // CALIBRATED))
-    logits = reader.logits([Ink(floats(held.inks[row]), 0.0, 1.0) for row in rows])
+    calibrate(reader, [Ink(floats(held.inks[row]), 0.0, 1.0) for row in rows], [held.texts[row] for row in rows])
+
+
+def calibrate(reader: Transcriber, images: list, texts: list[str]) -> None:
+    """Fit the reader's temperature on images (as `Transcriber.logits` takes them) and what they say."""
+    logits = reader.logits(images)
     readings = reader.objective.decode(logits)
-    right = [reader.charset.decode(reading.ids) == held.texts[row] for row, reading in zip(rows, readings, strict=True)]
+    right = [reader.charset.decode(reading.ids) == text for reading, text in zip(readings, texts, strict=True)]
     if any(right) and not all(right):
         reader.temperature = round(fit_temperature(logits, right, decode=reader.objective.decode), 4)
 
