@@ -13,20 +13,17 @@ _MARGIN = 11  # characters before the readings: they stand under the figures of 
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar over the whole run on standard error, and a line for every epoch, which stays where the bar is hidden.
+    """A bar over the whole run on standard error, and a line for every epoch, which stays where the bar is hidden."""
 
-    seconds: time that earlier parts of a resumed run took.
-    """
-
-    def __init__(self, training: TrainConfig, *, seconds: float = 0.0):
+    def __init__(self, training: TrainConfig):
         super().__init__()
-        self.training, self.seconds = training, seconds
+        self.training = training
         self.words, self.rate = 0, 0.0
         self.bar: tqdm | None = None
         self.first: tuple[float, float] | None = None  # time and share when the first step was done
 
     def on_train_begin(self, logs=None):
-        self.begin = time.monotonic() - self.seconds
+        self.begin = time.monotonic() - getattr(self.model, "seconds_before", 0.0)
         layout = "{bar} {n:3.0f} %  {desc}"
         self.bar = tqdm(total=100, bar_format=layout, disable=None, leave=False, dynamic_ncols=True)
 

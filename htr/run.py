@@ -131,6 +131,7 @@ class Run(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._begin = time.monotonic()
+        self.model.seconds_before = self.elapsed  # of earlier parts, for whoever tells the time that is left
         self.out.mkdir(parents=True, exist_ok=True)
 
     def on_train_batch_begin(self, batch, logs=None):

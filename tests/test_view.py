@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from htr import cli
+import htr
+from htr import cli, samples
 from htr.plotting import curve
-from htr.progress import examples, side_by_side
+from htr.progress import Progress, examples, side_by_side
 
 
 def words(folder, *flags):
@@ -32,6 +33,17 @@ def test_an_epoch_is_a_line_and_three_words_with_their_readings(word_folder, tmp
     assert references[0] == references[1] and len(references[0]) == 3
     picture = np.asarray(Image.open(tmp_path / "run" / "curve.png").convert("L"))
     assert picture.shape == (320, 640) and (picture < 200).sum() > 200
+
+
+def test_the_time_left_counts_the_parts_before(word_folder, tmp_path):
+    dataset, model = samples.load(word_folder).dataset, htr.preset("tiny")
+    settings = {"minutes": 60, "augment": 0, "workers": 0}
+    htr.train(dataset, out=tmp_path / "run", model=model, training=htr.TrainConfig(epochs=1, **settings))
+    both = htr.TrainConfig(epochs=2, **settings)
+    progress = Progress(both)
+    htr.train(dataset, out=tmp_path / "run", model=model, training=both, resume=True, callbacks=[progress])
+    spent = time.monotonic() - progress.begin
+    assert spent >= float((tmp_path / "run" / "history.csv").read_text().splitlines()[-1].rpartition(",")[2])
 
 
 def test_tensorboard_finds_the_rates_and_the_readings(word_folder, tmp_path):
