@@ -8,6 +8,7 @@ import numpy as np
 
 SCALE = 4  # drawing is done at this many times the size, then averaged: strokes get fractional widths
 HABITS = 97  # rows of a writer's table of letter shapes; a prime, so that letters rarely share one
+HIGH, MET = -0.65, -0.45  # x-heights, y down: a letter that ends above HIGH leads into the next one at MET, not below
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,10 @@ def _chain(letters, p, starts, joined, words):
         into, at = glyph.entry
         out = None
         for k, (a, b) in enumerate(glyph.spans):
-            stroke = p[start + a : start + b]
-            curve = _curve(last[1], stroke[at]) if join and last and k == into else None
+            stroke, met = p[start + a : start + b], join and last and k == into
+            if met and last[1][1] < HIGH:
+                met, stroke = at == 0, _from_above(stroke) if at == 0 else stroke
+            curve = _curve(last[1], stroke[at]) if met else None
             if curve is None:
                 chain = begin(stroke, word)
             else:
@@ -183,12 +186,19 @@ def _chain(letters, p, starts, joined, words):
                 chain += [curve, stroke] if at == 0 else [curve, stroke[at : at + 1]]
                 if at:
                     chain = begin(stroke, word)
-            if k == glyph.exit[0]:
+            if glyph.exit and k == glyph.exit[0]:
                 # From a stroke's beginning the pen cannot go on: it is put down there again.
-                out = (chain, stroke[glyph.exit[1]], glyph.exit[1] > 0)
+                out = (chain, stroke[-1 if glyph.exit[1] else 0], glyph.exit[1] > 0)
         last = out
     order = sorted(range(len(chains)), key=word_of.__getitem__)
     return [chains[i] for i in order], [word_of[i] for i in order]
+
+
+def _from_above(stroke):
+    """The stroke without a first way up from the baseline: led down to there, the arm of an r would make it an n."""
+    up = int((np.diff(stroke[:, 1]) < 0).argmin())  # points until the pen goes down again
+    met = int((stroke[: up + 1, 1] < MET).argmax())
+    return stroke[met:] if len(stroke) > met + 3 else stroke
 
 
 @functools.cache

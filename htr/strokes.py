@@ -95,7 +95,7 @@ class Glyph:
     spans: tuple
     width: float
     entry: tuple  # (stroke, point) where a connecting stroke arrives
-    exit: tuple  # (stroke, point) where one leaves
+    exit: tuple | None  # (stroke, point) where one leaves; None where the pen is lifted
 
     @property
     def strokes(self):
@@ -141,14 +141,14 @@ class StrokeFont:
 
     def _make(self, character):
         if character in self.lines:
-            return tuple(make_glyph(form) for form in self.lines[character])
+            return tuple(make_glyph(form, capital=character.isupper()) for form in self.lines[character])
         if character in SIGNS:
             return (make_glyph(SIGNS[character]),)
         if character in LIGATURES:
             first, second = LIGATURES[character]
             return tuple(_ligature(a, b) for a in self.glyphs(first) for b in self.glyphs(second))
         base, mark = ACCENTED[character]
-        return tuple(_accented(glyph, mark, dotted=base in "ij") for glyph in self.glyphs(base))
+        return tuple(_accented(glyph, mark, base) for glyph in self.glyphs(base))
 
 
 def resample(points, step=STEP):
@@ -180,7 +180,7 @@ def _round_corners(points, turns=6):
     return np.concatenate([curve.reshape(-1, 2), points[-1:]])
 
 
-def make_glyph(polylines):
+def make_glyph(polylines, *, capital=False):
     """Polylines in x-heights (y down, baseline 0) -> Glyph with its left edge at 0 and its joins."""
     strokes = [resample(line) for line in polylines]
     left = min(s[:, 0].min() for s in strokes)
@@ -190,7 +190,7 @@ def make_glyph(polylines):
     body = [i for i, s in enumerate(strokes) if s[:, 1].max() > -0.8 and len(s) > 4] or [0]
     ends = np.cumsum([len(s) for s in strokes]).tolist()
     spans = tuple(zip([0, *ends[:-1]], ends, strict=True))
-    return Glyph(np.concatenate(strokes), spans, width, _entry(strokes, body, width), _exit(strokes, body))
+    return Glyph(np.concatenate(strokes), spans, width, _entry(strokes, body, width), _exit(strokes, body, capital))
 
 
 def _entry(strokes, body, width):
@@ -207,27 +207,30 @@ def _entry(strokes, body, width):
     return stroke, point
 
 
-def _exit(strokes, body):
+def _exit(strokes, body, capital):
     ends = [(i, j) for i in body for j in (0, len(strokes[i]) - 1)]
-    return max(ends, key=lambda k: strokes[k[0]][k[1], 0] - 0.6 * abs(strokes[k[0]][k[1], 1]))
+    place = max(ends, key=lambda k: strokes[k[0]][k[1], 0] - 0.6 * abs(strokes[k[0]][k[1], 1]))
+    x, y = strokes[place[0]][place[1]]
+    right = x > 0.6 * max(s[:, 0].max() for s in strokes) and x > 0.5 and abs(y) < 0.4
+    return place if right or not capital else None  # joined from its bar or foot an F would be an E, an I an L
 
 
-def _accented(base, mark, *, dotted):
-    """Base glyph and one combining mark -> Glyph."""
+def _accented(base, mark, letter):
+    """Base glyph of a letter and one combining mark -> Glyph."""
     strokes, below = base.strokes, mark in BELOW
-    if dotted and not below:
+    if letter in "ij" and not below:
         strokes = [s for s in strokes if s[:, 1].max() > -1.05]  # an i under an accent loses its dot
     top = min(s[:, 1].min() for s in strokes)
     high = [s for s in strokes if s[:, 1].min() <= top + 0.2]
     middle = float(np.mean([(s[:, 0].min() + s[:, 0].max()) / 2 for s in high]))
     at = np.float32((base.width / 2, 0.06) if below else (middle, top - 0.33))
-    return make_glyph([*strokes, *[np.float32(line) + at for line in MARKS[mark]]])
+    return make_glyph([*strokes, *[np.float32(line) + at for line in MARKS[mark]]], capital=letter.isupper())
 
 
 def _ligature(first, second):
     """Two glyphs drawn into one another (oe, ae)."""
     shift = np.float32([first.width * 0.8, 0])
-    return make_glyph([*first.strokes, *[s + shift for s in second.strokes]])
+    return make_glyph([*first.strokes, *[s + shift for s in second.strokes]], capital=second.exit is None)
 
 
 LIGATURES = {"œ": "oe", "æ": "ae", "Œ": "OE", "Æ": "AE"}

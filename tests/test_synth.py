@@ -197,3 +197,19 @@ def test_words_come_fast_enough():
     start = time.process_time()
     list(synth.words(600, seed=1))
     assert 600 / (time.process_time() - start) > 150
+
+
+def test_a_pen_is_lifted_after_capitals_that_a_joining_stroke_would_change():
+    fonts = synth.stroke_fonts()
+    for name in ("printed", "joined", "mingled", "hasty"):
+        assert all(glyph.exit is None for letter in "FPTÎ" for glyph in fonts[name].glyphs(letter)[:1])
+        assert all(glyph.exit for letter in "LZmé" for glyph in fonts[name].glyphs(letter)[:1])
+
+
+def test_a_letter_that_ends_high_is_not_led_down_to_the_baseline():
+    from htr.hand import _from_above
+
+    upstroke = np.float32([[0.0, -0.2], [0.2, -0.4], [0.4, -0.7], [0.6, -1.0], [0.5, -0.5], [0.5, 0.0], [0.8, -0.1]])
+    assert _from_above(upstroke)[0].tolist() == pytest.approx([0.4, -0.7])
+    bowl = np.float32([[0.9, -0.9], [0.2, -0.5], [0.5, 0.0], [0.9, -0.9], [1.0, 0.0]])
+    assert np.array_equal(_from_above(bowl), bowl)
