@@ -22,7 +22,7 @@ class Worker:
         code = f"import sys; sys.path[:] = {sys.path!r}; from htr.workers import serve; serve(*{name!r})"
         self._work, self._closed = work, False
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="worker")
 
