@@ -4,9 +4,8 @@
     python benchmarks/objectives.py --only ctc,focal-ctc --seeds 1,2
 
 All start from one reader trained with plain CTC on synthetic words alone; copiste, the harder set, is shown twice an
-epoch. A finished run is a row of docs/objectives.csv and is never run again;
-docs/objectives.md is written from the rows. The epoch of each reader is chosen on the validation parts; nothing is
-chosen on test.
+epoch. A finished run is a row of docs/objectives.csv and is never run again; docs/objectives.md is written from the
+rows. The epoch of each reader is chosen on the validation parts; nothing is chosen on test.
 """
 
 import argparse

@@ -177,7 +177,8 @@ def _chain(letters, p, starts, joined, words):
         for k, (a, b) in enumerate(glyph.spans):
             stroke, met = p[start + a : start + b], join and last and k == into
             if met and last[1][1] < HIGH:
-                met, stroke = at == 0, _from_above(stroke) if at == 0 else stroke
+                met = at == 0
+                stroke = _from_above(stroke) if met else stroke
             curve = _curve(last[1], stroke[at]) if met else None
             if curve is None:
                 chain = begin(stroke, word)

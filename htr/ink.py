@@ -30,15 +30,15 @@ def to_strokes(light: np.ndarray) -> np.ndarray | None:
     small = cv2.resize(light, size, interpolation=cv2.INTER_AREA)
     if _light_on_dark(small):
         light, small = 255 - light, 255 - small
-    bright = cv2.resize(_background(small), light.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    levels = cv2.divide(light, bright, scale=_UNIT, dtype=cv2.CV_8U)
+    paper = cv2.resize(_background(small), light.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    levels = cv2.divide(light, paper, scale=_UNIT, dtype=cv2.CV_8U)
     counts = _histogram(levels)
-    paper, noise = _noise(np.cumsum(counts))
-    if noise > _GRAINY:
+    below = np.cumsum(counts)
+    if _noise(below)[1] > _GRAINY:
         levels = cv2.GaussianBlur(levels, (3, 3), 0)
         counts = _histogram(levels)
-        paper, noise = _noise(np.cumsum(counts))
-    curve = _curve(counts, paper, noise)
+        below = np.cumsum(counts)
+    curve = _curve(counts, below)
     return None if curve is None else cv2.LUT(levels, curve)
 
 
@@ -62,7 +62,7 @@ def _background(small: np.ndarray) -> np.ndarray:
     side = max(3, (min(small.shape) // 2) | 1)
     kernel = np.ones((side, side), np.uint8)
     paper = cv2.morphologyEx(small, cv2.MORPH_CLOSE, kernel)
-    sums = np.add.reduce(paper, axis=1), np.add.reduce(paper, axis=0)  # mean() takes three times as long
+    sums = np.add.reduce(paper, axis=1), np.add.reduce(paper, axis=0)  # mean() takes longer
     slope = _slope(sums[0] / paper.shape[1])[:, None] + _slope(sums[1] / paper.shape[0])
     if slope.any():  # a closing alone lifts the dark end of a slope
         paper = cv2.morphologyEx(small - slope, cv2.MORPH_CLOSE, kernel) + slope
@@ -88,9 +88,9 @@ def _noise(below: np.ndarray) -> tuple[int, int]:
     return int(paper), max(int(bright - paper), 1)
 
 
-def _curve(counts: np.ndarray, paper: int, noise: int) -> np.ndarray | None:
-    """Histogram of grey levels, paper's level and spread -> table of ink per level, or None for paper without ink."""
-    below = np.cumsum(counts)
+def _curve(counts: np.ndarray, below: np.ndarray) -> np.ndarray | None:
+    """Histogram of grey levels and its running sum -> table of ink per level, or None for paper without ink."""
+    paper, noise = _noise(below)
     least = max(_LEAST_CONTRAST, 6 * noise)
     inked = below[_ink_level(counts, below, paper - least)]
     stroke = below.searchsorted(0.25 * inked)
