@@ -114,8 +114,8 @@ VALIDATION
 In so few minutes CTC's plateau decides: whatever makes a step dearer, or a network deeper, leaves it later. One broad
 BiLSTM leaves it before two, and two before three. Two convolutions fewer (shallow) gain a little, for three quarters
 of the work; 24 px of height cost seven points. Nothing dearer than `small` earned its price; the best of these, 40 px
-of height, is the preset `base` now, in the place of `large`. `small` stays as it is, the network of the 30-minute run in
-README and of the shipped reader: what it does in longer runs is known (docs/log.md), what one BiLSTM or fewer
+of height, is the preset `base` now, in the place of `large`. `small` stays as it is, the network of the 30-minute run
+in README and of the shipped reader: what it does in longer runs is known (docs/log.md), what one BiLSTM or fewer
 convolutions do is not.
 """
 
