@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--real-minutes", type=float, default=30)
     parser.add_argument("--mixed-minutes", type=float, default=60)
     parser.add_argument("--learning-rate", type=float, default=0.0015, help="of the last stage")
+    parser.add_argument("--augment", type=float, default=0.7, help="of the last stage, 0 to 1")
     parser.add_argument("--capitals", type=int, default=9000, help="words set in capitals cut out of real words")
     parser.add_argument("--blocks", type=int, default=12_000, help="synthetic words of hands that write capitals alone")
     parser.add_argument("--doubtful", type=float, default=0.025, help="share of each set's labels that is left out")
@@ -61,7 +62,7 @@ def main() -> None:
     texts = labels(args, real)
     blocks = [*capitals(args, start, real, texts), render(args, "blocks", texts)]
     words = [dhsd, *real, *blocks, synthetic]
-    gently = ["--init", start, "--learning-rate", args.learning_rate, "--augment", 0.7]
+    gently = ["--init", start, "--learning-rate", args.learning_rate, "--augment", args.augment]
     stage(
         args.out / "mixed", words, args.mixed_minutes, *gently, *objective, "--corrections", doubts(args, start, real)
     )
@@ -208,7 +209,7 @@ def command(args) -> str:
     words = [f"ONEDNN_DEFAULT_FPMATH_MODE={precision}"] if precision else []
     words += ["python checkpoints/recipe.py", f"--synthetic {args.synthetic} --seed {args.seed} --preset {args.preset}"]
     words += [f"--init {args.init}"] if args.init else [f"--real-minutes {args.real_minutes:g}"]
-    words += [f"--mixed-minutes {args.mixed_minutes:g} --learning-rate {args.learning_rate:g}"]
+    words += [f"--mixed-minutes {args.mixed_minutes:g} --learning-rate {args.learning_rate:g} --augment {args.augment:g}"]
     words += [
         f"--capitals {args.capitals} --blocks {args.blocks} --doubtful {args.doubtful} --objective {args.objective}"
     ]
