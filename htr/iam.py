@@ -76,7 +76,10 @@ def _row(folder: Path, writers: "_Writers", name: str, line: str, number: int) -
         return Row(name, None, None, reason=f"line {number} of words.txt is not 'id ok|err grey x y w h tag text'")
     text = match[4].replace("|", " ")  # IAM writes the space between two words as |
     segmentation = "ok" if match[2] == "ok" else "err"
-    writer = writers.find("-".join(parts[:2]))
+    try:
+        writer = writers.find("-".join(parts[:2]))
+    except (OSError, ValueError) as error:
+        return Row(name, None, None, reason=f"its writer is not known: {error}")
     return Row(str(path), {"bytes": None, "path": str(path)}, text, writer, segmentation=segmentation)
 
 
@@ -102,11 +105,13 @@ def _split_ids(folder: Path, split: str) -> list[str]:
 
 
 class _Writers:
-    """Form id -> writer id, from xml/FORM.xml or else from forms.txt; each file is opened once."""
+    """Form id -> writer id, from xml/FORM.xml or else from forms.txt; each file is opened once. The OSError or
+    ValueError of a damaged file comes again for every word of its form, unless forms.txt knows the writer."""
 
     def __init__(self, folder: Path):
         self._xml = folder / "xml"
         self._known: dict[str, str | None] = {}
+        self._damaged: dict[str, OSError | ValueError] = {}
         self._forms: dict[str, str] = {}
         forms = [path for path in (folder / "forms.txt", *sorted(folder.glob("*/forms.txt"))) if path.is_file()]
         for line in read_lines(forms[0]) if forms else []:
@@ -117,6 +122,12 @@ class _Writers:
     def find(self, form: str) -> str | None:
         if form not in self._known:
             path = self._xml / f"{form}.xml"
-            found = root_attributes(path).get("writer-id") if path.is_file() else None
+            found = None
+            try:
+                found = root_attributes(path).get("writer-id") if path.is_file() else None
+            except (OSError, ValueError) as error:
+                self._damaged[form] = error
             self._known[form] = found or self._forms.get(form)
+        if form in self._damaged and not self._known[form]:
+            raise self._damaged[form]
         return self._known[form]
