@@ -3,7 +3,8 @@
     python checkpoints/average.py OLDER NEWER OUT VALIDATION.parquet ...
 
 Where a reader goes on from another at a low learning rate both lie in one basin, and a point between them reads better
-than either (Wortsman et al. 2022, "Model soups"). Of readers with other alphabets or networks the newer one is taken.
+than either (Wortsman et al. 2022, "Model soups"). Characters that the newer one lacks are left behind; of readers with
+other networks, or where the newer one knows more characters, the newer one is taken.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import htr
 from htr import samples
 from htr.images import to_ink
 from htr.metrics import cer
-from htr.training import calibrate
+from htr.training import calibrate, transplant
 
 SHARES = (1.0, 0.8, 0.65, 0.5, 0.35, 0.2)  # of the newer reader
 
@@ -25,12 +26,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("validation", type=Path, nargs="+")
     args = parser.parse_args()
-    older, reader = (htr.load(folder, engine="keras") for folder in (args.older, args.newer))
+    older, reader, common = (htr.load(folder, engine="keras") for folder in (args.older, args.newer, args.newer))
     sets = [samples.load(str(path)).dataset for path in args.validation]
     inks = [to_ink(image, reader.config.height) for data in sets for image in data["image"]]
     texts = [text for data in sets for text in data["text"]]
-    alike = older.charset == reader.charset and older.config == reader.config
-    ends = [part.model.get_weights() for part in (older, reader)]
+    alike = older.config == reader.config and not transplant(older, common.model, reader.charset)["new"]
+    ends = [part.model.get_weights() for part in (common, reader)]
     rates = {}
     for share in SHARES if alike else SHARES[:1]:
         mix(reader, ends, share)
