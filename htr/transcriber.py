@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -129,15 +129,25 @@ class Transcriber:
         widest = max((ink.pixels.shape[1] for ink in inks), default=0)
         if pad_to is not None and pad_to < widest:
             raise ValueError(f"pad_to is {pad_to} px, the widest image has {widest} px; give {widest} or more.")
-        results = [np.zeros((0, self.charset.num_classes), np.float32)] * len(inks)
+        results = [self._nothing] * len(inks)
+        for rows, found in self._batches(inks, batch_size, pad_to):
+            for i, logits in zip(rows, found, strict=True):
+                results[i] = logits
+        return results
+
+    @property
+    def _nothing(self) -> np.ndarray:
+        """The logits of an image without ink."""
+        return np.zeros((0, self.charset.num_classes), np.float32)
+
+    def _batches(self, inks: list[Ink], batch_size: int, pad_to: int | None = None):
+        """Yields indices of inks of about one width and the logits of each, as they come; not of those without ink."""
         order = sorted((i for i, ink in enumerate(inks) if not ink.blank), key=lambda i: inks[i].pixels.shape[1])
         chosen = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         step = self.engine.width_step
         batches = (pad_images([inks[i].pixels for i in rows], width=pad_to, multiple=step) for rows in chosen)
         for rows, logits in zip(chosen, self.engine.run(batches), strict=True):
-            for row, i in enumerate(rows):
-                results[i] = logits[row, : self.config.frames(inks[i].pixels.shape[1])]
-        return results
+            yield rows, [logits[k, : self.config.frames(inks[i].pixels.shape[1])] for k, i in enumerate(rows)]
 
     def transcribe(self, images, *, batch_size: int = 64):
         """An image -> Transcription; a list -> a list; a list of lists (the words of lines) -> a list of lists.
@@ -174,9 +184,12 @@ class Transcriber:
 
     def _read(self, results: list, batch_size: int) -> list[Transcription | ImageError]:
         good = [i for i, ink in enumerate(results) if isinstance(ink, Ink)]
-        readings = self._decode(self.logits([results[i] for i in good], batch_size))
-        for i, (reading, alternatives) in zip(good, readings, strict=True):
-            results[i] = self._transcription(reading, alternatives, results[i])
+        inks = [results[i] for i in good]
+        blank = [i for i, ink in enumerate(inks) if ink.blank]
+        # a batch becomes text while the network reads the next ones
+        for rows, logits in chain(self._batches(inks, batch_size), [(blank, [self._nothing] * len(blank))]):
+            for i, (reading, alternatives) in zip(rows, self._decode(logits), strict=True):
+                results[good[i]] = self._transcription(reading, alternatives, inks[i])
         return results
 
     def _decode(self, logits: list[np.ndarray]) -> list[tuple[Reading, list]]:
