@@ -49,7 +49,7 @@ def kept() -> dict[str, str]:
     """The sections of the page as it is, by script."""
     text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     found = re.findall(r"^## .*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    return {re.search(r"benchmarks/(\w+)\.py", part).group(1): part for part in found}
+    return {re.search(r"benchmarks/(\w+)\.py", part).group(1): part.strip() + "\n" for part in found}
 
 
 def section(name: str) -> str:

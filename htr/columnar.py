@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _IN_MEMORY = 1 << 29  # bytes: a larger parquet file goes through the cache of datasets and is read from disk
 _INFLATED = 50  # times that a parquet file may grow when it is read; images hardly do
+_AT_ONCE = 1 << 22  # bytes, about, that go there together: Arrow holds a multiple of it, whole groups of rows otherwise
 _PIECE = 1 << 27  # bytes, about, that are unpacked before they are counted
 
 
@@ -40,7 +41,8 @@ def read(path: Path, columns: dict[str, str]) -> "Dataset":
     try:
         if path.stat().st_size > _IN_MEMORY:
             scan = ParquetFragmentScanOptions(pre_buffer=False)  # what it buffers it holds, in the end the whole file
-            return Dataset.from_parquet(str(path), columns=names, fragment_scan_options=scan)
+            rows = max(1, _AT_ONCE * metadata.num_rows // max(1, sum(_sizes(metadata))))
+            return Dataset.from_parquet(str(path), columns=names, fragment_scan_options=scan, batch_size=rows)
         if (table := _table(path, names)) is not None:
             return Dataset(InMemoryTable(table), fingerprint=os.urandom(8).hex())
     except Exception as error:

@@ -200,6 +200,8 @@ def _open(data: bytes, name: str) -> Image.Image:
         raise ImageError(f"{name} has too many px, at most {MAX_PIXELS:,} px are read: scale it down.") from error
     except Exception as error:
         raise ImageError(f"{name} cannot be opened as an image: {_reason(error)}.") from error
+    if len(image.size) != 2 or not all(isinstance(side, int) for side in image.size):  # of IM, Pillow takes any numbers
+        raise ImageError(f"{name} says that it is {'x'.join(map(str, image.size))} px, which no image can be.")
     if image.format == "EPS":  # Pillow would have Ghostscript run it
         raise ImageError(f"{name} is PostScript, a program and no picture: give a PNG, JPEG, WebP or TIFF.")
     if image.format == "JPEG2000" and len(data) > LARGE:  # half a microsecond a byte

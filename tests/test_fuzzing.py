@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from htr import checkpoint, iam, page_xml, samples
+from htr import checkpoint, iam, images, page_xml, samples
 from tests import fuzzing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +62,21 @@ def test_the_judge_tells_a_meant_refusal_from_a_slip(tmp_path):
         with pytest.raises(fuzzing.Failure, match="is told"):
             fuzzing.judge(target._replace(read=lambda *_, said=sentence: [said]), tmp_path, b"")
     assert fuzzing.judge(target, tmp_path, b"7") == ["7"]
+
+
+# --- images
+
+
+@pytest.mark.parametrize("size", ["4*4*23", "4.5*4", "4", "4*4", "-4*4", "0*4", "1e400*4", "nan*4"])
+def test_a_size_that_no_image_can_have_is_refused(size):
+    head = f"Image type: Greyscale image\r\nImage size (x*y): {size}\r\nFile size (no of images): 1\r\n"
+    data = head.encode().ljust(511, b"\0") + b"\x1a" + bytes(16)
+    if size == "4*4":
+        assert images.read_image(data).size == (4, 4)
+        return
+    with pytest.raises(images.ImageError, match=r"^the image (says that it is|cannot be|is no image|has)") as refused:
+        images.to_ink(data, 32)
+    assert "int" not in str(refused.value) and "unpack" not in str(refused.value)
 
 
 # --- checkpoints
