@@ -1,9 +1,13 @@
 """A reader: the same text in any company, positions on the image that came in, nothing swapped, nothing lost."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
+import htr
+from htr import transcriber
 from htr.charset import Charset
 from htr.config import ModelConfig
 from htr.images import ImageError
@@ -11,6 +15,7 @@ from htr.model import build_model
 from htr.transcriber import Transcriber
 from tests.conftest import WORDS, render_word
 
+ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ModelConfig(height=24, blocks=((6, 2, 2, 1), (8, 2, 2, 1)), columns=12, recurrent=(8,))
 
 
@@ -47,6 +52,26 @@ def test_results_come_in_the_order_of_the_images(reader, images):
     assert len(set(texts)) > 1
     assert [word.text for word in reader.transcribe(images)] == texts
     assert [word.text for word in reader.stream(iter(images[::-1]), batch_size=2)] == texts[::-1]
+
+
+def test_words_blanks_and_bad_images_keep_their_places_over_batches_and_windows(monkeypatch):
+    shipped = htr.load()
+    samples = [str(path) for path in sorted((ROOT / "docs" / "samples").glob("*.jpg"))[:9]]
+    blank, bad = np.full((30, 90), 255, np.uint8), b"no image"
+    alone = {path: shipped.transcribe(path) for path in samples}
+    given = [blank, *samples[:3], bad, samples[3], blank, bad, *samples[4:], blank, *samples[::-1]]
+    monkeypatch.setattr(transcriber, "WINDOW", 2)
+    for batch_size in (1, 3, 4, 64):
+        found = list(shipped.stream(iter(given), batch_size=batch_size))
+        assert len(found) == len(given)
+        for image, word in zip(given, found, strict=True):
+            if image is bad:
+                assert isinstance(word, ImageError)
+            else:
+                one = alone[image] if isinstance(image, str) else None
+                assert word.text == (one.text if one else "")
+                places = [(c.character, c.left, c.right) for c in word.characters]
+                assert places == ([(c.character, c.left, c.right) for c in one.characters] if one else [])
 
 
 def test_lines_of_words_come_back_as_lines(reader, images):
