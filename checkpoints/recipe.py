@@ -209,7 +209,8 @@ def command(args) -> str:
     words = [f"ONEDNN_DEFAULT_FPMATH_MODE={precision}"] if precision else []
     words += ["python checkpoints/recipe.py", f"--synthetic {args.synthetic} --seed {args.seed} --preset {args.preset}"]
     words += [f"--init {args.init}"] if args.init else [f"--real-minutes {args.real_minutes:g}"]
-    words += [f"--mixed-minutes {args.mixed_minutes:g} --learning-rate {args.learning_rate:g} --augment {args.augment:g}"]
+    words += [f"--mixed-minutes {args.mixed_minutes:g} --learning-rate {args.learning_rate:g}"]
+    words += [f"--augment {args.augment:g}"]
     words += [
         f"--capitals {args.capitals} --blocks {args.blocks} --doubtful {args.doubtful} --objective {args.objective}"
     ]
