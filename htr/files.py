@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -112,3 +113,12 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def animated_png_pixels(data: bytes) -> int:
+    """An image file -> px of the largest animated PNG in it, itself or inside an icon; 0 for others.
+
+    Pillow fills the background of such a picture in the moment it opens it, before anyone can ask for its size.
+    """
+    heads = re.findall(rb"IHDR(.{8})", data, re.DOTALL) if b"acTL" in data else []
+    return max((width * height for width, height in (struct.unpack(">II", sides) for sides in heads)), default=0)

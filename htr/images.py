@@ -190,6 +190,8 @@ def _data(source, name: str, turn: _Turn) -> bytes:
 
 
 def _open(data: bytes, name: str) -> Image.Image:
+    if (pixels := files.animated_png_pixels(data)) > MAX_PIXELS:
+        raise ImageError(f"{name} has {pixels:,} px, at most {MAX_PIXELS:,} px are read: scale it down.")
     try:
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the size is checked against MAX_PIXELS, one refusal is enough
@@ -200,7 +202,7 @@ def _open(data: bytes, name: str) -> Image.Image:
         raise ImageError(f"{name} has too many px, at most {MAX_PIXELS:,} px are read: scale it down.") from error
     except Exception as error:
         raise ImageError(f"{name} cannot be opened as an image: {_reason(error)}.") from error
-    if len(image.size) != 2 or not all(isinstance(side, int) for side in image.size):  # of IM, Pillow takes any numbers
+    if [type(side) for side in image.size] != [int, int]:  # of IM, Pillow takes any numbers
         raise ImageError(f"{name} says that it is {'x'.join(map(str, image.size))} px, which no image can be.")
     if image.format == "EPS":  # Pillow would have Ghostscript run it
         raise ImageError(f"{name} is PostScript, a program and no picture: give a PNG, JPEG, WebP or TIFF.")
@@ -240,8 +242,7 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
         if not (array.min() >= 0 and array.max() <= 1):
             raise ImageError(f"{name} holds floats from {array.min()} to {array.max()}: scale them to 0..1.")
         array = np.rint(array * 65535.0).astype(np.uint16)
-    if array.dtype == bool:
-        array = array.astype(np.uint8) * 255
+    array = array.astype(np.uint8) * 255 if array.dtype == bool else array
     if array.dtype == np.uint16 and array.ndim == 3:
         array = np.rint(array / 257.0).astype(np.uint8)
     if array.dtype not in (np.uint8, np.uint16):

@@ -7,6 +7,7 @@ import platform
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,20 @@ def test_a_size_that_no_image_can_have_is_refused(size):
     with pytest.raises(images.ImageError, match=r"^the image (says that it is|cannot be|is no image|has)") as refused:
         images.to_ink(data, 32)
     assert "int" not in str(refused.value) and "unpack" not in str(refused.value)
+
+
+def test_an_animated_png_larger_than_memory_is_refused_before_pillow_sees_it():
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 30, 0x64000017, 8, 0, 0, 0, 0))
+    frame = chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 30, 23, 0, 0, 1, 10, 1, 0))  # its background is filled
+    data = b"\x89PNG\r\n\x1a\n" + head + chunk(b"acTL", struct.pack(">II", 2, 0)) + frame + chunk(b"IDAT", b"")
+    with pytest.raises(images.ImageError, match=r"^the image has 50,331,648,690 px, at most 64,000,000 px are read"):
+        images.to_ink(data, 32)
+    icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 0, 0, 0, 0, 1, 32, len(data), 22) + data
+    with pytest.raises(images.ImageError, match=r"px, at most 64,000,000 px are read"):
+        images.to_ink(icon, 32)
 
 
 # --- checkpoints
