@@ -210,10 +210,8 @@ def command(args) -> str:
     words += ["python checkpoints/recipe.py", f"--synthetic {args.synthetic} --seed {args.seed} --preset {args.preset}"]
     words += [f"--init {args.init}"] if args.init else [f"--real-minutes {args.real_minutes:g}"]
     words += [f"--mixed-minutes {args.mixed_minutes:g} --learning-rate {args.learning_rate:g}"]
-    words += [f"--augment {args.augment:g}"]
-    words += [
-        f"--capitals {args.capitals} --blocks {args.blocks} --doubtful {args.doubtful} --objective {args.objective}"
-    ]
+    words += [f"--augment {args.augment:g} --capitals {args.capitals} --blocks {args.blocks}"]
+    words += [f"--doubtful {args.doubtful} --objective {args.objective}"]
     return " ".join([*words, *([f"--fonts {args.fonts}"] if args.fonts else [])])
 
 
